@@ -1,0 +1,73 @@
+"""The ASGI middleware that lets a request in with its principal, or answers it."""
+
+import logging
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mcp_keys_server.auth import answers
+from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
+from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError
+from mcp_keys_server.core.records import Principal
+from mcp_keys_server.core.verifier import KeyVerifier
+
+logger = logging.getLogger(__name__)
+
+PRINCIPAL: Final = "mcp_keys.principal"
+"""Where in the ASGI scope the principal of a request stands."""
+
+_ANSWERS: Final[dict[type[Exception], Response]] = {
+    NoCredentialError: answers.NO_KEY,
+    SeveralCredentialsError: answers.SEVERAL_KEYS,
+    InvalidApiKeyError: answers.BAD_KEY,
+    StoreUnavailableError: answers.UNAVAILABLE,
+}
+
+
+class KeyGuard:
+    """Lets a request with a good key through, its principal in the scope; nothing behind it sees an unproven one."""
+
+    def __init__(self, app: ASGIApp, verifier: KeyVerifier) -> None:
+        self._app = app
+        self._verifier = verifier
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        try:
+            principal = await self._verifier.verify(presented_key(scope["headers"]))
+        except tuple(_ANSWERS) as error:
+            _log_refusal(error, scope)
+            await _ANSWERS[type(error)](scope, receive, send)
+            return
+        scope[PRINCIPAL] = principal
+        await self._app(scope, receive, send)
+
+
+def principal_of(scope: Scope) -> Principal:
+    """The principal that the guard has put there."""
+    principal = scope[PRINCIPAL]
+    assert isinstance(principal, Principal)  # noqa: S101 - a wiring error, not an input
+    return principal
+
+
+def client_address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else "unknown"
+
+
+def _log_refusal(error: Exception, scope: Scope) -> None:
+    client = client_address(scope)
+    match error:
+        case InvalidApiKeyError():
+            logger.info(
+                "refused: %s key_id=%s user_id=%s client=%s", error.refusal, error.key_id, error.user_id, client
+            )
+        case StoreUnavailableError():
+            logger.error("nobody is let in: %s client=%s", error, client)
+        case SeveralCredentialsError():
+            logger.info("refused: several credentials client=%s", client)
+        case _:
+            logger.info("refused: no key client=%s", client)

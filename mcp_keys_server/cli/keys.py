@@ -1,0 +1,130 @@
+"""Everybody's keys, in the hands of the operator."""
+
+import sys
+
+import anyio
+import click
+
+from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
+from mcp_keys_server.cli.output import key_row, print_facts, print_json, print_table
+from mcp_keys_server.core import field_rules
+from mcp_keys_server.core.clock import utc_now
+from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.settings import Settings
+
+LONGEST_INPUT = 4096
+
+
+@click.group()
+def keys() -> None:
+    """Create, list, revoke and verify API keys."""
+
+
+@keys.command("create")
+@click.option("--user", required=True, metavar="USER", help="The owner's user id or e-mail.")
+@click.option("--name", required=True, help="What the key is for.")
+@click.option("--scopes", help="Separated by spaces.  [default: keys:read keys:write]")
+@click.option("--aliases", help="The endpoints that the key opens, separated by spaces.  [default: all]")
+@click.option("--expires-in-days", type=float, metavar="D", help="How long the key lives.  [default: for ever]")
+@json_option
+@with_settings()
+def create_key(
+    settings: Settings,
+    *,
+    user: str,
+    name: str,
+    scopes: str | None,
+    aliases: str | None,
+    expires_in_days: float | None,
+    as_json: bool,
+) -> None:
+    """Create a key and print it, this once."""
+
+    async def run() -> None:
+        requested = RequestedGrant(
+            scopes=None if scopes is None else field_rules.parse_scopes(scopes.split()),
+            aliases=None if aliases is None else field_rules.parse_aliases(aliases.split()),
+            life=None if expires_in_days is None else field_rules.parse_life(expires_in_days),
+        )
+        parsed_name = field_rules.parse_name(name)
+        async with key_ring_of(settings) as ring:
+            record, key = await ring.administration.create_key(
+                field_rules.parse_user(user), name=parsed_name, requested=requested
+            )
+        shown = ("key_id", "user_id", "name", "scopes", "aliases", "created_at", "expires_at")
+        row = key_row(record, utc_now())
+        (print_json if as_json else print_facts)({"key": key.reveal()} | {name: row[name] for name in shown})
+
+    anyio.run(run)
+
+
+@keys.command("list")
+@click.option("--user", metavar="USER", help="Only this user's keys: a user id or e-mail.")
+@click.option("--all", "include_revoked", is_flag=True, help="Revoked keys too.")
+@json_option
+@with_settings()
+def list_keys(settings: Settings, *, user: str | None, include_revoked: bool, as_json: bool) -> None:
+    """List keys: never their plaintext, which nobody has any more."""
+
+    async def run() -> None:
+        owner = None if user is None else field_rules.parse_user(user)
+        async with key_ring_of(settings) as ring:
+            found = await ring.administration.list_keys(owner, include_revoked=include_revoked)
+        rows = [key_row(key, utc_now()) for key in found]
+        if as_json:
+            print_json(rows)
+        else:
+            columns = (
+                "key_id",
+                "user_id",
+                "name",
+                "prefix",
+                "status",
+                "scopes",
+                "aliases",
+                "expires_at",
+                "last_used_at",
+            )
+            print_table(rows, columns, nothing="There are no such keys.")
+
+    anyio.run(run)
+
+
+@keys.command("revoke")
+@click.argument("key_id")
+@click.option("--reason", help="Why, for the record.")
+@json_option
+@with_settings()
+def revoke_key(settings: Settings, *, key_id: str, reason: str | None, as_json: bool) -> None:
+    """Revoke the key with this id, for good, from the next request on."""
+
+    async def run() -> None:
+        parsed_id = field_rules.parse_key_id(key_id)
+        parsed_reason = None if reason is None else field_rules.parse_reason(reason)
+        async with key_ring_of(settings) as ring:
+            row = key_row(await ring.administration.revoke_key(parsed_id, reason=parsed_reason), utc_now())
+        (print_json if as_json else print_facts)(row)
+
+    anyio.run(run)
+
+
+@keys.command("verify")
+@json_option
+@with_settings()
+def verify_key(settings: Settings, *, as_json: bool) -> None:
+    """Read a key from standard input and say whose it is; a refused one ends with exit code 1."""
+
+    async def run() -> None:
+        presented = sys.stdin.buffer.read(LONGEST_INPUT).decode("latin-1").strip()
+        async with key_ring_of(settings) as ring:
+            principal = await ring.verifier.verify(presented)
+        row = {
+            "user_id": principal.user_id,
+            "key_id": principal.key_id,
+            "scopes": sorted(principal.grant.scopes),
+            "aliases": None if principal.grant.aliases is None else sorted(principal.grant.aliases),
+            "expires_at": principal.grant.expires_at,
+        }
+        (print_json if as_json else print_facts)(row)
+
+    anyio.run(run)

@@ -1,0 +1,40 @@
+"""Options that commands share, and the settings that come of them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mcp_keys_server.key_ring import KeyRing, open_key_ring
+from mcp_keys_server.settings import Settings, load_settings
+
+Command = Callable[..., Any]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def with_settings(*flags: str) -> Callable[[Command], Command]:
+    """Give a command its settings as its first argument, made of these flags of its own and of the common ones."""
+
+    def decorate(command: Command) -> Command:
+        @click.option("--database", type=click.Path(path_type=Path), help="The SQLite file.  [setting: database]")
+        @click.option(
+            "--config", type=click.Path(path_type=Path), envvar="MCP_KEYS_CONFIG", help="A TOML file of settings."
+        )
+        @wraps(command)
+        def with_its_settings(database: Path | None, config: Path | None, **given: Any) -> object:  # noqa: ANN401 - whatever options the command has
+            settings = load_settings(config=config, database=database, **{flag: given.pop(flag) for flag in flags})
+            return command(settings, **given)
+
+        return with_its_settings
+
+    return decorate
+
+
+@asynccontextmanager
+async def key_ring_of(settings: Settings) -> AsyncIterator[KeyRing]:
+    async with open_key_ring(settings.database, key_tag=settings.key_tag, bcrypt_cost=settings.bcrypt_cost) as ring:
+        yield ring

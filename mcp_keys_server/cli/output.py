@@ -1,0 +1,77 @@
+"""What commands print."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import click
+
+from mcp_keys_server.core.records import KeyRecord, UserRecord
+
+Row = Mapping[str, object]
+
+
+def user_row(user: UserRecord) -> Row:
+    return {
+        "user_id": user.user_id,
+        "email": user.email,
+        "name": user.name,
+        "created_at": user.created_at,
+        "disabled_at": user.disabled_at,
+    }
+
+
+def key_row(key: KeyRecord, now: datetime) -> Row:
+    return {
+        "key_id": key.key_id,
+        "user_id": key.user_id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "status": key.status(now),
+        "scopes": sorted(key.grant.scopes),
+        "aliases": None if key.grant.aliases is None else sorted(key.grant.aliases),
+        "created_at": key.created_at,
+        "expires_at": key.grant.expires_at,
+        "last_used_at": key.last_used_at,
+        "use_count": key.use_count,
+        "revoked_at": key.revoked_at,
+        "revoked_reason": key.revoked_reason,
+        "parent_key_id": key.parent_key_id,
+    }
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_as_json))
+
+
+def print_table(rows: Sequence[Row], columns: Sequence[str], *, nothing: str) -> None:
+    """Print these columns of the rows, aligned, or what to say when there is none."""
+    if not rows:
+        click.echo(nothing)
+        return
+    lines = [[column.upper() for column in columns], *([_in_a_cell(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_facts(row: Row) -> None:
+    """Print one row as a line a field."""
+    width = max(map(len, row))
+    for name, value in row.items():
+        click.echo(f"{name.ljust(width)}  {_in_a_cell(value)}")
+
+
+def _in_a_cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return " ".join(map(str, value)) or "-"
+    return str(value)
+
+
+def _as_json(value: object) -> str:
+    assert isinstance(value, datetime)  # noqa: S101 - rows hold nothing else that JSON does not know
+    return value.isoformat()

@@ -1,0 +1,60 @@
+"""The program: its commands, and how each error ends it."""
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+import mcp_keys_server
+from mcp_keys_server.cli.keys import keys
+from mcp_keys_server.cli.serve import serve
+from mcp_keys_server.cli.stdio import stdio
+from mcp_keys_server.cli.users import users
+from mcp_keys_server.core.api_key import redact
+from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, McpKeysError, UserNotFoundError
+from mcp_keys_server.settings import SettingsError
+
+REFUSED: Final = 1
+MISUSED: Final = 2
+INTERRUPTED: Final = 130
+
+_WHERE_TO_LOOK: Final[dict[type[McpKeysError], str]] = {
+    KeyNotFoundError: "no key has this id; 'mcp-keys-server keys list --all' shows those there are",
+    UserNotFoundError: "nobody has this user id or e-mail; 'mcp-keys-server users list' shows who there is",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(mcp_keys_server.__version__, prog_name="mcp-keys-server")
+def program() -> None:
+    """API keys for MCP, managed over MCP."""
+
+
+for command in (serve, stdio, users, keys):
+    program.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program with these arguments (the process's, when None) and give its exit code."""
+    try:
+        program.main(arguments, prog_name="mcp-keys-server", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return MISUSED
+    except click.UsageError as error:
+        usage = error.ctx.get_usage() + "\n" if error.ctx else ""
+        return _end(usage + error.format_message(), MISUSED)
+    except (SettingsError, InvalidFieldError) as error:
+        return _end(str(error), MISUSED)
+    except McpKeysError as error:
+        return _end(_WHERE_TO_LOOK.get(type(error), str(error)), REFUSED)
+    except (click.Abort, KeyboardInterrupt):
+        return _end("interrupted", INTERRUPTED)
+    return 0
+
+
+def _end(message: str, code: int) -> int:
+    # What was typed may be in the message of a misuse, and what was typed may be a key.
+    print(f"mcp-keys-server: {redact(message)}", file=sys.stderr)
+    return code

@@ -1,0 +1,33 @@
+"""The key tools for one client on this machine."""
+
+import os
+
+import anyio
+import click
+
+from mcp_keys_server.cli.options import key_ring_of, with_settings
+from mcp_keys_server.core.errors import InvalidApiKeyError, NotPermittedError
+from mcp_keys_server.settings import Settings, SettingsError
+
+
+@click.command()
+@with_settings()
+def stdio(settings: Settings) -> None:
+    """Serve the key tools over standard input and output, as the user of the key in MCP_KEYS_API_KEY."""
+    # Imported here, because the SDK takes longer to import than all other commands take to run.
+    from mcp_keys_server.server.log_setup import set_up_logging
+    from mcp_keys_server.server.stdio import admit, serve_stdio
+
+    async def run() -> None:
+        presented = os.environ.get("MCP_KEYS_API_KEY", "").strip()
+        if not presented:
+            raise SettingsError("MCP_KEYS_API_KEY: set it to the API key with which this is to act")
+        async with key_ring_of(settings) as ring:
+            try:
+                await admit(ring.verifier, presented)
+            except (InvalidApiKeyError, NotPermittedError) as error:
+                raise SettingsError(f"MCP_KEYS_API_KEY: {error}") from None
+            await serve_stdio(ring, presented)
+
+    set_up_logging(settings.log_level)
+    anyio.run(run)

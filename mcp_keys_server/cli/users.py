@@ -1,0 +1,54 @@
+"""Users, added and listed by the operator."""
+
+import anyio
+import click
+
+from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
+from mcp_keys_server.cli.output import print_facts, print_json, print_table, user_row
+from mcp_keys_server.core import field_rules
+from mcp_keys_server.settings import Settings
+
+
+@click.group()
+def users() -> None:
+    """Add and list the users whose keys this server manages."""
+
+
+@users.command("add")
+@click.argument("user_id")
+@click.option("--email", help="By which the user is found as well.")
+@click.option("--name", help="How the user is called.")
+@json_option
+@with_settings()
+def add_user(settings: Settings, *, user_id: str, email: str | None, name: str | None, as_json: bool) -> None:
+    """Add a user. USER_ID is the part of their endpoints: 1-64 of 'a-z 0-9 _ -'."""
+
+    async def run() -> None:
+        about = {
+            "email": None if email is None else field_rules.parse_email(email),
+            "name": None if name is None else field_rules.parse_name(name),
+        }
+        parsed = field_rules.parse_user_id(user_id)
+        async with key_ring_of(settings) as ring:
+            row = user_row(await ring.administration.add_user(parsed, **about))
+        (print_json if as_json else print_facts)(row)
+
+    anyio.run(run)
+
+
+@users.command("list")
+@json_option
+@with_settings()
+def list_users(settings: Settings, *, as_json: bool) -> None:
+    """List all users."""
+
+    async def run() -> None:
+        async with key_ring_of(settings) as ring:
+            rows = [user_row(user) for user in await ring.administration.list_users()]
+        if as_json:
+            print_json(rows)
+        else:
+            columns = ("user_id", "email", "name", "created_at")
+            print_table(rows, columns, nothing="There are no users yet: mcp-keys-server users add USER_ID")
+
+    anyio.run(run)

@@ -1,0 +1,73 @@
+"""What the operator may do, who has the database in their hands: with everybody's keys, and with users."""
+
+from collections.abc import Sequence
+
+from mcp_keys_server.core.api_key import ApiKey
+from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.errors import KeyNotFoundError, UserNotFoundError
+from mcp_keys_server.core.grant import MANAGEMENT_SCOPES, Grant, RequestedGrant
+from mcp_keys_server.core.key_issuer import KeyIssuer
+from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.records import KeyRecord, UserRecord
+
+
+class Administration:
+    """The operator's side of the keys: no principal, no attenuation, every user within reach."""
+
+    def __init__(self, store: KeyStore, issuer: KeyIssuer, *, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._clock = clock
+
+    async def add_user(self, user_id: str, *, email: str | None = None, name: str | None = None) -> UserRecord:
+        """
+        Raises:
+            UserExistsError: The user id or the e-mail is taken.
+        """
+        user = UserRecord(user_id=user_id, email=email, name=name, created_at=self._clock())
+        await self._store.add_user(user)
+        return user
+
+    async def list_users(self) -> Sequence[UserRecord]:
+        return await self._store.list_users()
+
+    async def create_key(self, user: str, *, name: str, requested: RequestedGrant) -> tuple[KeyRecord, ApiKey]:
+        """Make a key for the user with this id or e-mail; one that manages keys unless other scopes are
+        requested.
+
+        Raises:
+            UserNotFoundError: There is no such user.
+        """
+        owner = await self._find_user(user)
+        expires_at = None if requested.life is None else self._clock() + requested.life
+        scopes = MANAGEMENT_SCOPES if requested.scopes is None else requested.scopes
+        grant = Grant(scopes, requested.aliases, expires_at)
+        return await self._issuer.issue(owner.user_id, name, grant, parent_key_id=None)
+
+    async def list_keys(self, user: str | None = None, *, include_revoked: bool = False) -> Sequence[KeyRecord]:
+        """One user's keys, or everybody's.
+
+        Raises:
+            UserNotFoundError: There is no such user.
+        """
+        owner = None if user is None else (await self._find_user(user)).user_id
+        return await self._store.list_all_keys(owner, include_revoked=include_revoked)
+
+    async def revoke_key(self, key_id: str, *, reason: str | None) -> KeyRecord:
+        """
+        Raises:
+            KeyNotFoundError: Nobody has such a key.
+        """
+        owner = await self._store.find_owner(key_id)
+        if owner is None:
+            raise KeyNotFoundError
+        revoked = await self._store.revoke_key(owner, key_id, at=self._clock(), reason=reason)
+        if revoked is None:
+            raise KeyNotFoundError
+        return revoked
+
+    async def _find_user(self, user: str) -> UserRecord:
+        found = await self._store.find_user(user)
+        if found is None:
+            raise UserNotFoundError
+        return found

@@ -1,0 +1,90 @@
+"""What a key looks like, how one is minted, and how a string that never was one is told at a glance."""
+
+import base64
+import hmac
+import re
+import secrets
+from typing import NoReturn
+
+from mcp_keys_server.core.errors import InvalidApiKeyError, InvalidFieldError, Refusal
+
+PREFIX_LENGTH = 8
+RANDOM_BYTES = 32
+CHECKSUM_BYTES = 6
+
+_TAG = re.compile(r"[a-z][a-z0-9]{0,14}_")
+# Widths are counted from the end, never split at "_": half of all random parts hold one.
+_SHAPE = re.compile(r"(?P<tag>[a-z][a-z0-9]{0,14}_)(?P<random>[A-Za-z0-9_-]{43})(?P<checksum>[A-Za-z0-9_-]{8})")
+_LONGEST = 16 + 43 + 8  # within the 72 bytes that bcrypt reads
+# Wider than the shape, so that a key with a few characters too many or too few is covered as well.
+_LIKE_A_KEY = re.compile(r"([a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{24,}")
+_LIKE_A_KEY_HASH = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{8,}")
+
+
+class ApiKey:
+    """A well-formed key of this store. Printing it shows the prefix; only ``reveal()`` gives it away."""
+
+    # Not a dataclass: those leak through ``asdict`` and ``pickle``.
+    __slots__ = ("_plaintext", "prefix", "tag")
+
+    def __init__(self, plaintext: str, *, tag: str) -> None:
+        self._plaintext = plaintext
+        self.tag = tag
+        self.prefix = plaintext[len(tag) : len(tag) + PREFIX_LENGTH]
+
+    def reveal(self) -> str:
+        return self._plaintext
+
+    def __repr__(self) -> str:
+        return f"ApiKey({self.tag}{self.prefix}...)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an API key is never pickled or copied")
+
+
+class KeyMint:
+    """Makes keys, and recognises by their checksum those that it made.
+
+    The checksum is HMAC-SHA-256 under the store's checksum secret over all that stands before it, cut to 48
+    bits. It proves nothing about access: whoever learns the secret can make this server look a forgery up, and
+    no more. Keys with an earlier tag stay good, because the tag is under the checksum like the rest.
+    """
+
+    def __init__(self, checksum_secret: bytes, *, tag: str = "mhu_") -> None:
+        if not _TAG.fullmatch(tag):
+            raise InvalidFieldError("key_tag", "1 to 15 lower-case letters or digits, a letter first, then '_'")
+        self._checksum_secret = checksum_secret
+        self._tag = tag
+
+    def mint(self) -> ApiKey:
+        body = self._tag + secrets.token_urlsafe(RANDOM_BYTES)
+        return ApiKey(body + self._checksum(body), tag=self._tag)
+
+    def parse(self, presented: str) -> ApiKey:
+        """Make a key of what was presented, without any input or output.
+
+        Raises:
+            InvalidApiKeyError: This server did not mint it. The error holds nothing of it.
+        """
+        if len(presented) > _LONGEST:  # before the expression, which would read all of it
+            raise InvalidApiKeyError(Refusal.MALFORMED)
+        shape = _SHAPE.fullmatch(presented)
+        if shape is None:
+            raise InvalidApiKeyError(Refusal.MALFORMED)
+        if not hmac.compare_digest(self._checksum(presented[: shape.end("random")]), shape["checksum"]):
+            raise InvalidApiKeyError(Refusal.MALFORMED)
+        return ApiKey(presented, tag=shape["tag"])
+
+    def _checksum(self, body: str) -> str:
+        digest = hmac.digest(self._checksum_secret, body.encode("ascii"), "sha256")
+        return base64.urlsafe_b64encode(digest[:CHECKSUM_BYTES]).decode("ascii")
+
+
+def contains_api_key(text: str) -> bool:
+    """Whether a key seems to have been pasted into the text."""
+    return _LIKE_A_KEY.search(text) is not None
+
+
+def redact(text: str) -> str:
+    """The text with all but the first characters of whatever looks like a key or a key hash taken out."""
+    return _LIKE_A_KEY_HASH.sub("$2b$[redacted]", _LIKE_A_KEY.sub(r"\1[redacted]", text))

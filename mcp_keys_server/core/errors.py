@@ -1,0 +1,73 @@
+"""Everything that can go wrong, one class each. Each door translates them in one table; none quotes a secret."""
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """Why a key is not good now. Told to the operator's log; whoever presented it gets one answer for all."""
+
+    MALFORMED = "malformed"
+    UNMATCHED = "unmatched"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    OWNER_DISABLED = "owner_disabled"
+
+
+class McpKeysError(Exception):
+    """Never raised itself: what all errors of this package are."""
+
+
+class InvalidApiKeyError(McpKeysError):
+    """What was presented opens nothing at this moment."""
+
+    def __init__(self, refusal: Refusal, *, key_id: str | None = None, user_id: str | None = None) -> None:
+        super().__init__(f"the API key is refused: {refusal}")
+        self.refusal = refusal
+        self.key_id = key_id
+        self.user_id = user_id
+
+
+class InvalidFieldError(McpKeysError):
+    """A field breaks its rule. The message names both and never the value, which might be a pasted secret."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+        self.rule = rule
+
+
+class NotPermittedError(McpKeysError):
+    """A good key asked for more than it may. The message says which rule and what would be allowed."""
+
+
+class KeyNotFoundError(McpKeysError):
+    """The caller has no key with that id; whether somebody else has one is not said."""
+
+    def __init__(self) -> None:
+        super().__init__("key_id: you have no key with this id")
+
+
+class UserNotFoundError(McpKeysError):
+    """No user has that id or e-mail."""
+
+    def __init__(self) -> None:
+        super().__init__("user: nobody has this user id or e-mail")
+
+
+class UserExistsError(McpKeysError):
+    """The user id, or the e-mail, is already somebody's."""
+
+    def __init__(self) -> None:
+        super().__init__("user: this user id or e-mail is already taken")
+
+
+class PrefixTakenError(McpKeysError):
+    """A freshly minted prefix is in use already: mint again."""
+
+
+class StoreUnavailableError(McpKeysError):
+    """The store cannot answer at the moment: nobody is let in, nothing was changed, trying again is right."""
+
+
+class UnusableDatabaseError(McpKeysError):
+    """The database cannot be opened as it is; the message says why and what to do."""

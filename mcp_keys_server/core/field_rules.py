@@ -1,0 +1,107 @@
+"""What each field that people fill in may hold: parsed here once, at the door, and trusted inside."""
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+
+from mcp_keys_server.core.api_key import contains_api_key
+from mcp_keys_server.core.errors import InvalidFieldError
+
+LONGEST_NAME = 64
+LONGEST_REASON = 200
+LONGEST_LIFE_DAYS = 3650
+MOST_SCOPES = 32
+MOST_ALIASES = 64
+
+_WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_SCOPE = re.compile(r"[a-z][a-z0-9_.:/-]{0,63}")
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
+_PASTED_KEY = "this holds an API key, which belongs in no field; if it has been shown to anybody, revoke it"
+
+
+def parse_user_id(text: str) -> str:
+    """A user id. Lower-case ASCII only, so that no two spellings are two tenants."""
+    return _parse_word("user_id", text)
+
+
+def parse_alias(text: str) -> str:
+    return _parse_word("alias", text)
+
+
+def parse_aliases(texts: Iterable[str]) -> frozenset[str]:
+    aliases = frozenset(_parse_word("aliases", text) for text in texts)
+    if not 1 <= len(aliases) <= MOST_ALIASES:
+        raise InvalidFieldError("aliases", f"1 to {MOST_ALIASES} of them; leave the field out for every alias")
+    return aliases
+
+
+def parse_scopes(texts: Iterable[str]) -> frozenset[str]:
+    scopes = frozenset(texts)
+    if len(scopes) > MOST_SCOPES:
+        raise InvalidFieldError("scopes", f"at most {MOST_SCOPES} of them")
+    for scope in scopes:
+        _refuse_pasted_key("scopes", scope)
+        if not _SCOPE.fullmatch(scope):
+            rule = "each is a lower-case letter, then up to 63 of 'a-z 0-9 _ . : / -', for example keys:read"
+            raise InvalidFieldError("scopes", rule)
+    return scopes
+
+
+def parse_name(text: str) -> str:
+    """A key's or a user's name, without white space around it.
+
+    ``str.isprintable`` leaves out controls, bidirectional overrides, invisible characters and lone surrogates, so
+    that a name can neither forge a line of a log or a terminal nor look like another name.
+    """
+    return _parse_line("name", text, shortest=1, longest=LONGEST_NAME)
+
+
+def parse_reason(text: str) -> str:
+    return _parse_line("reason", text, shortest=0, longest=LONGEST_REASON)
+
+
+def parse_email(text: str) -> str:
+    """An e-mail address in the one spelling under which it is stored and found: trimmed and lower-case."""
+    email = text.strip().lower()
+    if not (_EMAIL.fullmatch(email) and email.isprintable()):
+        raise InvalidFieldError("email", "an address such as ada@example.com, at most 254 characters")
+    return email
+
+
+def parse_user(text: str) -> str:
+    """A user, named by user id or e-mail."""
+    return parse_email(text) if "@" in text else _parse_word("user", text)
+
+
+def parse_key_id(text: str) -> str:
+    _refuse_pasted_key("key_id", text)
+    if not re.fullmatch(r"key_[0-9a-f]{16}", text):
+        raise InvalidFieldError("key_id", "'key_' and 16 hexadecimal digits, as a list of keys shows them")
+    return text
+
+
+def parse_life(days: float) -> timedelta:
+    """How long a key lives, from days (a part of a day counts)."""
+    if not 0 < days <= LONGEST_LIFE_DAYS:  # false for NaN as well
+        raise InvalidFieldError("expires_in_days", f"a number above 0, at most {LONGEST_LIFE_DAYS}")
+    return timedelta(days=days)
+
+
+def _parse_word(field: str, text: str) -> str:
+    _refuse_pasted_key(field, text)
+    if not _WORD.fullmatch(text):
+        raise InvalidFieldError(field, "1 to 64 of 'a-z 0-9 _ -', starting with a letter or digit")
+    return text
+
+
+def _parse_line(field: str, text: str, *, shortest: int, longest: int) -> str:
+    _refuse_pasted_key(field, text)
+    line = text.strip()
+    if not (shortest <= len(line) <= longest and line.isprintable()):
+        raise InvalidFieldError(field, f"{shortest} to {longest} printable characters in one line")
+    return line
+
+
+def _refuse_pasted_key(field: str, text: str) -> None:
+    if contains_api_key(text):
+        raise InvalidFieldError(field, _PASTED_KEY)

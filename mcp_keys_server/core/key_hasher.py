@@ -1,0 +1,98 @@
+"""bcrypt, kept off the event loop and out of everybody's way.
+
+Why bcrypt at all, when a key holds 256 random bits and a plain SHA-256 of it could not be guessed either: it is what
+the keys of both systems that this one replaces are stored with, and it makes a stolen database worthless even for
+keys that somebody weakened on the way. Its price is paid once per key and process, because the fact that a key fits
+its hash is remembered; see ``proven_facts``.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import bcrypt
+
+from mcp_keys_server.core.api_key import ApiKey
+from mcp_keys_server.core.errors import InvalidFieldError, StoreUnavailableError
+from mcp_keys_server.core.proven_facts import ProvenFacts
+
+CHEAPEST_COST = 4
+"""What bcrypt allows at the least; only for tests."""
+DEAREST_COST = 16
+"""About four seconds a check."""
+THREADS_HAVE_PRIORITIES = sys.platform == "linux"
+
+
+class KeyHasher:
+    """Hashes keys and proves that they fit, in a few threads of its own.
+
+    bcrypt releases the interpreter's lock, so there are as many threads as cores; on Linux they run at the lowest
+    scheduling priority, which lets a storm of first uses have every idle cycle and warm requests not notice. Where
+    threads have no priority of their own, one core is left to the event loop instead.
+    """
+
+    def __init__(self, *, cost: int = 12, most_facts: int = 100_000) -> None:
+        if not CHEAPEST_COST <= cost <= DEAREST_COST:
+            raise InvalidFieldError("bcrypt_cost", f"{CHEAPEST_COST} to {DEAREST_COST}; each step doubles the work")
+        self._cost = cost
+        self._facts = ProvenFacts(most_facts)
+        self._flights: dict[bytes, asyncio.Future[bool]] = {}
+        self._threads = ThreadPoolExecutor(
+            max_workers=_thread_count(), thread_name_prefix="bcrypt", initializer=_lower_priority
+        )
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def fits_as_known(self, key: ApiKey, key_hash: str) -> bool:
+        """Whether it was proven before that the key fits. Takes no bcrypt; False means only that it is not known."""
+        return self._facts.holds(self._facts.fact(key, key_hash))
+
+    async def prove(self, key: ApiKey, key_hash: str) -> bool:
+        """Whether the key fits the hash, by bcrypt; many at once who ask the same share one check."""
+        question = self._facts.fact(key, key_hash)
+        flight = self._flights.get(question)
+        if flight is None:
+            flight = asyncio.get_running_loop().run_in_executor(self._threads, _check, key, key_hash)
+            self._flights[question] = flight
+            flight.add_done_callback(lambda landed: self._remember(question, landed))
+        # Shielded, because whoever asked first may go away while others still wait for the answer.
+        return await asyncio.shield(flight)
+
+    def _remember(self, question: bytes, landed: asyncio.Future[bool]) -> None:
+        del self._flights[question]
+        if not landed.cancelled() and landed.exception() is None and landed.result():
+            self._facts.add(question)
+
+    async def hash(self, key: ApiKey) -> str:
+        """A new hash of the key at the configured cost. The key is known to fit it from then on."""
+        key_hash = await asyncio.get_running_loop().run_in_executor(self._threads, _hash, key, self._cost)
+        self._facts.add(self._facts.fact(key, key_hash))
+        return key_hash
+
+    def is_cheaper_than_configured(self, key_hash: str) -> bool:
+        return int(key_hash[4:6]) < self._cost
+
+
+def _check(key: ApiKey, key_hash: str) -> bool:
+    try:
+        return bcrypt.checkpw(key.reveal().encode("ascii"), key_hash.encode("ascii"))
+    except ValueError as error:  # "Invalid salt": the hash is damaged, and nobody can say whether the key is good
+        raise StoreUnavailableError("a stored key hash is not a bcrypt string; restore the database") from error
+
+
+def _hash(key: ApiKey, cost: int) -> str:
+    return bcrypt.hashpw(key.reveal().encode("ascii"), bcrypt.gensalt(cost)).decode("ascii")
+
+
+def _thread_count() -> int:
+    if THREADS_HAVE_PRIORITIES:
+        return len(os.sched_getaffinity(0))
+    return max(1, (os.cpu_count() or 1) - 1)
+
+
+def _lower_priority() -> None:
+    if THREADS_HAVE_PRIORITIES:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

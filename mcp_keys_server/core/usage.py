@@ -1,0 +1,60 @@
+"""When keys were used: noted in memory, written down in batches, beside the requests and never in their way."""
+
+from datetime import datetime
+
+import anyio
+
+from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.records import Use
+
+SECONDS_BETWEEN_WRITES = 2.0
+MOST_KEYS_WAITING = 100_000
+
+
+class UsageLog:
+    """Collects the uses of keys until they are written.
+
+    A use that cannot be written is kept for the next time; only when very many keys wait is anything dropped.
+    """
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+        self._counts: dict[str, int] = {}
+        self._last: dict[str, datetime] = {}
+
+    def note(self, key_id: str, now: datetime) -> None:
+        count = self._counts.get(key_id)
+        if count is None:
+            if len(self._counts) >= MOST_KEYS_WAITING:
+                return
+            count = 0
+        self._counts[key_id] = count + 1
+        self._last[key_id] = now
+
+    async def write(self) -> None:
+        """Write down what was collected.
+
+        Raises:
+            StoreUnavailableError: It could not be written and is kept.
+        """
+        if not self._counts:
+            return
+        counts, last = self._counts, self._last
+        self._counts, self._last = {}, {}
+        try:
+            await self._store.record_use({key_id: Use(count, last[key_id]) for key_id, count in counts.items()})
+        except BaseException:
+            for key_id, count in counts.items():
+                self._counts[key_id] = self._counts.get(key_id, 0) + count
+                self._last.setdefault(key_id, last[key_id])
+            raise
+
+    async def keep_writing(self) -> None:
+        """Write now and then until cancelled, whatever becomes of a single write."""
+        while True:
+            await anyio.sleep(SECONDS_BETWEEN_WRITES)
+            try:
+                await self.write()
+            except StoreUnavailableError:
+                continue  # requests meet the same trouble and report it; here the uses simply wait

@@ -1,0 +1,56 @@
+"""From what was presented to whom it belongs: the one place where a key is let in or refused."""
+
+from contextlib import suppress
+
+from mcp_keys_server.core.api_key import ApiKey, KeyMint
+from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.errors import InvalidApiKeyError, Refusal, StoreUnavailableError
+from mcp_keys_server.core.key_hasher import KeyHasher
+from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.records import Principal
+from mcp_keys_server.core.usage import UsageLog
+
+
+class KeyVerifier:
+    """Says whose a key is, by what the store holds at that moment."""
+
+    def __init__(
+        self, store: KeyStore, mint: KeyMint, hasher: KeyHasher, usage: UsageLog, *, clock: Clock = utc_now
+    ) -> None:
+        self._store = store
+        self._mint = mint
+        self._hasher = hasher
+        self._usage = usage
+        self._clock = clock
+
+    async def verify(self, presented: str) -> Principal:
+        """Say whose key this is.
+
+        Raises:
+            InvalidApiKeyError: It is nobody's, or it is revoked, expired or its owner disabled.
+            StoreUnavailableError: Nobody can say at the moment.
+        """
+        key = self._mint.parse(presented)
+        while True:
+            record = await self._store.read_secret(key.prefix)
+            if record is None:
+                raise InvalidApiKeyError(Refusal.UNMATCHED)
+            principal = record.principal
+            now = self._clock()
+            refusal = record.refusal(now)
+            if refusal is not None:
+                raise InvalidApiKeyError(refusal, key_id=principal.key_id, user_id=principal.user_id)
+            if self._hasher.fits_as_known(key, record.key_hash):
+                self._usage.note(principal.key_id, now)
+                return principal
+            # bcrypt takes its time: what was read before it decides nothing, so the record is read again after it.
+            await self._prove(key, record.key_hash)
+
+    async def _prove(self, key: ApiKey, key_hash: str) -> None:
+        if not await self._hasher.prove(key, key_hash):
+            raise InvalidApiKeyError(Refusal.UNMATCHED)
+        if self._hasher.is_cheaper_than_configured(key_hash):
+            stronger = await self._hasher.hash(key)
+            # The key is proven whether or not its stronger hash can be kept, and the next process tries again.
+            with suppress(StoreUnavailableError):
+                await self._store.replace_key_hash(key.prefix, old=key_hash, new=stronger)

@@ -1,0 +1,58 @@
+"""A database opened, with everything that stands on it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp_keys_server.core.administration import Administration
+from mcp_keys_server.core.api_key import KeyMint
+from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.core.key_hasher import KeyHasher
+from mcp_keys_server.core.key_issuer import KeyIssuer
+from mcp_keys_server.core.key_manager import KeyManager
+from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.usage import UsageLog
+from mcp_keys_server.core.verifier import KeyVerifier
+from mcp_keys_server.stores.sqlite_store import open_sqlite_store
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """All that can be done with the keys of one database."""
+
+    store: KeyStore
+    verifier: KeyVerifier
+    manager: KeyManager
+    administration: Administration
+
+
+@asynccontextmanager
+async def open_key_ring(
+    database: Path, *, key_tag: str = "mhu_", bcrypt_cost: int = 12, clock: Clock = utc_now
+) -> AsyncIterator[KeyRing]:
+    """Open the database, which is made if there is none, and close it with all that was waiting to be written.
+
+    Raises:
+        UnusableDatabaseError: It cannot be made or used; the message says what to do.
+        InvalidFieldError: The tag or the cost is out of its range.
+    """
+    with closing(KeyHasher(cost=bcrypt_cost)) as hasher:
+        async with open_sqlite_store(database) as store:
+            mint = KeyMint(store.checksum_secret, tag=key_tag)
+            issuer = KeyIssuer(store, mint, hasher, clock)
+            usage = UsageLog(store)
+            writing = asyncio.create_task(usage.keep_writing())
+            try:
+                yield KeyRing(
+                    store=store,
+                    verifier=KeyVerifier(store, mint, hasher, usage, clock=clock),
+                    manager=KeyManager(store, issuer, clock=clock),
+                    administration=Administration(store, issuer, clock=clock),
+                )
+            finally:
+                writing.cancel()
+                with suppress(StoreUnavailableError):  # whoever needs the store has met the trouble already
+                    await usage.write()

@@ -1,0 +1,1 @@
+"""The service: MCP tools, endpoints and standard input and output."""

@@ -1,0 +1,73 @@
+"""Which endpoint a principal may enter, and what stands behind it."""
+
+import logging
+from collections.abc import Mapping
+
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mcp_keys_server.auth.answers import WRONG_ENDPOINT, answer
+from mcp_keys_server.auth.guard import client_address, principal_of
+from mcp_keys_server.core.records import Principal
+
+logger = logging.getLogger(__name__)
+
+# What the endpoints are not: neither a stream to listen on nor a session to end (both of the legacy protocol).
+_ONLY_POST = answer(405, "method_not_allowed", "This endpoint answers POST only.", {"allow": "POST"})
+
+
+def endpoint_path(user_id: str, alias: str) -> str:
+    return f"/u/{user_id}/{alias}/mcp"
+
+
+class Endpoints:
+    """All of ``/u/{user_id}/{alias}/mcp``, behind the guard.
+
+    Whatever a principal may not enter is one and the same 403: another's endpoint, an alias that the key does not
+    open, one that nobody has, a path of another spelling. So nobody learns which of them exist.
+    """
+
+    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
+        self._apps = apps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal = principal_of(scope)
+        alias = self._entered_alias(scope, principal)
+        if alias is None:
+            logger.info(
+                "refused: not this key's endpoint key_id=%s user_id=%s client=%s path=%.200r",
+                principal.key_id,
+                principal.user_id,
+                client_address(scope),
+                scope["path"],
+            )
+            await WRONG_ENDPOINT(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await _ONLY_POST(scope, receive, send)
+            return
+        logger.debug("accepted: key_id=%s user_id=%s alias=%s", principal.key_id, principal.user_id, alias)
+        scope["user"] = _sdk_user(principal, alias)
+        await self._apps[alias](scope, receive, send)
+
+    def _entered_alias(self, scope: Scope, principal: Principal) -> str | None:
+        # The path as it was sent, so that there is one spelling of each and nothing to decode or to disagree about.
+        path: str = scope["raw_path"].decode("latin-1")
+        alias = path.removesuffix("/mcp").rpartition("/")[2]
+        if alias in self._apps and path == endpoint_path(principal.user_id, alias) and principal.grant.opens(alias):
+            return alias
+        return None
+
+
+def _sdk_user(principal: Principal, alias: str) -> AuthenticatedUser:
+    """The principal in the SDK's words, by which it binds what it keeps between requests to key, endpoint and user."""
+    return AuthenticatedUser(
+        AccessToken(
+            token="",
+            client_id=principal.key_id,
+            scopes=sorted(principal.grant.scopes),
+            subject=principal.user_id,
+            claims={"iss": f"urn:mcp-keys:{principal.user_id}/{alias}"},
+        )
+    )

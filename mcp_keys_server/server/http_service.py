@@ -1,0 +1,51 @@
+"""The HTTP application on a socket, until it is told to stop."""
+
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+
+SECONDS_TO_FINISH = 4
+"""After that open requests are cut, so that a stop takes less than five seconds whatever clients do."""
+
+
+class PortTakenError(Exception):
+    """The address cannot be listened on; the message says why and what to do."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """
+    Raises:
+        PortTakenError: It is taken, or not this machine's.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise PortTakenError(
+            f"cannot listen on {host} port {port}: {error.strerror}; stop what uses it, or give another --port"
+        ) from error
+
+
+async def serve_http(app: Starlette, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    # uvicorn raises the signal again when it has stopped, which would end the process before the database is closed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _already_handled)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        # Off, because it believes the address and scheme that any local process claims in a header.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=SECONDS_TO_FINISH,
+    )
+    await uvicorn.Server(config).serve(sockets=[listener])
+
+
+def _already_handled(_: int, __: FrameType | None) -> None:
+    pass

@@ -1,0 +1,102 @@
+"""The MCP server that offers the key tools, for any transport."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from mcp.server.caching import CacheHint
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+)
+from pydantic import ValidationError
+from starlette.requests import Request
+
+import mcp_keys_server
+from mcp_keys_server.core.api_key import redact
+from mcp_keys_server.core.errors import (
+    InvalidApiKeyError,
+    InvalidFieldError,
+    KeyNotFoundError,
+    McpKeysError,
+    NotPermittedError,
+    StoreUnavailableError,
+)
+from mcp_keys_server.core.records import Principal
+from mcp_keys_server.server.key_tools import KeyTools
+
+logger = logging.getLogger(__name__)
+
+Context = ServerRequestContext[Any, Request]
+Caller = Callable[[Context], Awaitable[Principal]]
+"""Says on whose behalf a call is made; each transport has its own."""
+
+INSTRUCTIONS: Final = (
+    "Manages the API keys of the user whose key is in use: create_key, list_keys, revoke_key, whoami. "
+    "Never ask the user to paste an API key into the conversation; keys are named by their key_id."
+)
+
+# What each error says to the caller, where it is not the error's own sentence.
+_SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
+    InvalidFieldError: None,
+    NotPermittedError: None,
+    KeyNotFoundError: "key_id: you have no key with this id; list_keys shows the ids of your keys",
+    StoreUnavailableError: "The key database does not answer at the moment. Try again in a few seconds; "
+    "if this was to change something, list_keys shows whether it did.",
+    InvalidApiKeyError: "The API key with which this program was started is no longer valid (expired or revoked). "
+    "Put a valid one into MCP_KEYS_API_KEY and start it again.",
+}
+
+
+def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
+    """The server. It keeps nothing between calls, so every transport and both protocol eras may share it."""
+    table = tools.table()
+    listed = ListToolsResult(tools=[tool.definition for tool in table.values()])
+
+    async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
+        return listed
+
+    async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
+        tool = table.get(params.name)
+        if tool is None:
+            raise MCPError(INVALID_PARAMS, f"There is no such tool; there are: {', '.join(table)}")
+        try:
+            arguments = tool.arguments.model_validate(params.arguments or {})
+            result = await tool.run(await caller(context), arguments)
+        except ValidationError as error:
+            return _refusal(_explained(error))
+        except tuple(_SENTENCES) as error:
+            logger.info("refused: %s %s", params.name, error)
+            return _refusal(_SENTENCES[type(error)] or str(error))
+        return CallToolResult(
+            content=[TextContent(text=result.model_dump_json(indent=2))],
+            structured_content=result.model_dump(mode="json"),
+        )
+
+    return Server(
+        "mcp-keys-server",
+        title="MCP Keys",
+        version=mcp_keys_server.__version__,
+        instructions=INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        cache_hints={"tools/list": CacheHint(ttl_ms=300_000), "server/discover": CacheHint(ttl_ms=300_000)},
+        get_tool_input_schema=lambda name: table[name].definition.input_schema if name in table else None,
+    )
+
+
+def _refusal(sentence: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(text=sentence)], is_error=True)
+
+
+def _explained(error: ValidationError) -> str:
+    details = error.errors(include_input=False, include_url=False, include_context=False)
+    # Field names are the caller's own where they are unknown to us, so they are looked through as well.
+    return redact("; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in details))

@@ -1,0 +1,137 @@
+"""What an operator can set: by a flag, ``MCP_KEYS_<NAME>`` in the environment or ``<name>`` in a TOML file."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENVIRONMENT_PREFIX = "MCP_KEYS_"
+NOT_SETTINGS = frozenset({"MCP_KEYS_API_KEY", "MCP_KEYS_CONFIG"})
+"""Variables that are ours and no settings: a credential, and where the file with the settings is."""
+
+Words = Annotated[tuple[str, ...], NoDecode]
+
+
+class SettingsError(Exception):
+    """A setting is unknown or out of its range. The message names it and its rule, never its value."""
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults. A flag wins over the environment, and that over the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
+
+    database: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("mcp-keys-server", appauthor=False) / "keys.db",
+        description="The SQLite file. It is made, private to its user, when there is none.",
+    )
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
+    public_url: str | None = Field(
+        default=None,
+        description="How clients reach this server, for example https://keys.example.com. Printed configurations are "
+        "made of it, and its host and origin are allowed. Without it: http:// with host and port.",
+    )
+    allowed_hosts: Words = Field(
+        default=(), description="More Host headers to answer, separated by commas; host:* for any port."
+    )
+    allowed_origins: Words = Field(
+        default=(), description="More web origins whose pages may call this server, separated by commas."
+    )
+    key_tag: str = Field(default="mhu_", description="What new keys start with. Keys with an earlier tag stay good.")
+    bcrypt_cost: int = Field(
+        default=12, ge=4, le=16, description="The work that a key hash takes; raised, keys are re-hashed on use."
+    )
+    secret_delivery: Literal["inline"] = Field(
+        default="inline", description="How create_key hands a new key over: inline, in the tool's result."
+    )
+    first_user: str | None = Field(
+        default=None, description="On a database without users: make this user with a first key, and print it once."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is logged at the least. debug adds a line for every accepted request."
+    )
+
+    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("database")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("public_url")
+    @classmethod
+    def _origin_only(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value.rstrip("/"))
+        if url.scheme not in ("http", "https") or not url.hostname or url.path or url.query or url.username:
+            raise ValueError("http:// or https://, a host and perhaps a port, and no path")
+        return url.geturl()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings  # three places are enough
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # noqa: ANN401 - judged here
+    """The settings from the flags that were given (not None), the environment and the file.
+
+    Raises:
+        SettingsError: One of them is unknown or cannot be used.
+    """
+    _refuse_unknown_variables()
+    if config is not None and not config.is_file():
+        raise SettingsError(f"--config: {config} is not a file")
+
+    class ConfiguredSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=config)
+
+    try:
+        return ConfiguredSettings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explained(detail["loc"], detail["msg"]) for detail in error.errors())) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"--config: {config} is not TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"--config: {config} cannot be read: {error.strerror}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    ours = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | NOT_SETTINGS
+    # A name that is misspelt would otherwise leave its default in force without a word.
+    for name in sorted(os.environ):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in ours and not name.startswith("MCP_KEYS_TEST_"):
+            raise SettingsError(f"{name} in the environment is no setting; there are: {', '.join(sorted(ours))}")
+
+
+def _explained(location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0])
+    if name not in Settings.model_fields:
+        return f"{name} is no setting; there are: {', '.join(sorted(Settings.model_fields))}"
+    rule = message.removeprefix("Value error, ")
+    return f"{name} (also {ENVIRONMENT_PREFIX}{name.upper()}): {rule}"

@@ -1,0 +1,136 @@
+"""The database file: made whole or not at all, private, ours, and of a schema that this version knows."""
+
+import os
+import secrets
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+from mcp_keys_server.core.errors import UnusableDatabaseError
+from mcp_keys_server.stores.sqlite_statements import ADD_META
+
+APPLICATION_ID = 0x4D4B5331  # "MKS1" in the header of every file of ours, where file(1) sees it too
+OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+CHECKSUM_SECRET = "checksum_secret"  # noqa: S105 - the name of the entry, not its value
+
+
+def prepare(path: Path) -> None:
+    """See to it that the file is there, private, ours and of the present schema; make it when it is missing.
+
+    Raises:
+        UnusableDatabaseError: It cannot be made or used; the message says what to do.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise UnusableDatabaseError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or later is needed")
+    with _explained(path):
+        if not path.exists():
+            _make(path)
+        _check_file(path)
+        with closing(_connect(path)) as connection:
+            _check_application(connection, path)
+            _migrate(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+
+
+def uri(path: Path, *, mode: str) -> str:
+    # Opened by URI because a plain name would make an empty database where the file has gone.
+    return f"file:{quote(str(path))}?mode={mode}"
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Finished under another name and linked to its own, so that nobody ever meets half a database and, of two
+    # processes that start at once, both use the one that was first.
+    handle, draft_name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    os.close(handle)
+    draft = Path(draft_name)
+    try:
+        with closing(_connect(draft)) as connection:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            _migrate(connection)
+            connection.execute(ADD_META, (CHECKSUM_SECRET, secrets.token_bytes(32)))
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(uri(path, mode="rw"), uri=True, isolation_level=None, timeout=5)
+
+
+def _check_file(path: Path) -> None:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise UnusableDatabaseError(f"{path} is not a file; name a file with --database")
+    if about.st_size == 0:
+        raise UnusableDatabaseError(
+            f"{path} is empty, so something else emptied or made it; restore a backup, or remove it to start anew"
+        )
+    if os.name == "posix" and stat.S_IMODE(about.st_mode) & 0o077:
+        raise UnusableDatabaseError(f"{path} can be read by other users of this machine; run: chmod 600 '{path}'")
+
+
+def _check_application(connection: sqlite3.Connection, path: Path) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id != APPLICATION_ID:
+        raise UnusableDatabaseError(f"{path} is a database of another program; name another file with --database")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    newest = max(number for number, _ in _migrations())
+    if version > newest:
+        raise UnusableDatabaseError(
+            f"{path} was made by a newer mcp-keys-server (schema {version}; this one knows {newest}); update this one"
+        )
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    for number, script in _migrations():
+        connection.execute("BEGIN IMMEDIATE")
+        # Asked inside the transaction, because another process may be migrating at the same moment.
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version < number:
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+
+
+def _migrations() -> list[tuple[int, str]]:
+    folder = files("mcp_keys_server.stores") / "migrations" / "sqlite"
+    scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return [(int(entry.name.partition("_")[0]), entry.read_text(encoding="utf-8")) for entry in scripts]
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One statement at a time, because ``executescript`` would end the transaction first."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in a sentence what the system or SQLite said in a word."""
+    try:
+        yield
+    except OSError as error:
+        raise UnusableDatabaseError(
+            f"{path} cannot be used: {error.strerror}; make its folder writable for this user, or name another file "
+            "with --database"
+        ) from error
+    except sqlite3.OperationalError as error:
+        raise UnusableDatabaseError(
+            f"{path} cannot be opened: {error}; see that it and its folder are writable for this user and not locked"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise UnusableDatabaseError(
+            f"{path} is damaged or no database at all ({error}); restore a backup, or name another file with --database"
+        ) from error

@@ -1,0 +1,119 @@
+"""Every statement of the SQLite store, whole, and what its rows mean."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from mcp_keys_server.core.grant import Grant
+from mcp_keys_server.core.records import KeyRecord, Principal, SecretRecord, UserRecord
+
+Row = tuple[Any, ...]
+
+READ_META = "SELECT value FROM meta WHERE name = ?"
+ADD_META = "INSERT INTO meta (name, value) VALUES (?, ?)"
+
+READ_SECRET = """
+SELECT secrets.key_hash, keys.revoked_at IS NOT NULL, users.disabled_at IS NOT NULL,
+       keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.expires_at
+FROM secrets
+JOIN keys ON keys.key_id = secrets.key_id
+JOIN users ON users.user_id = keys.user_id
+WHERE secrets.prefix = ?
+"""
+REPLACE_KEY_HASH = "UPDATE secrets SET key_hash = ? WHERE prefix = ? AND key_hash = ?"
+PREFIX_IS_TAKEN = "SELECT 1 FROM secrets WHERE prefix = ?"
+ADD_SECRET = "INSERT INTO secrets (prefix, key_id, key_hash, created_at) VALUES (?, ?, ?, ?)"
+
+ADD_USER = "INSERT INTO users (user_id, email, name, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+FIND_USER = "SELECT user_id, email, name, created_at, disabled_at FROM users WHERE user_id = ?1 OR email = ?1"
+LIST_USERS = "SELECT user_id, email, name, created_at, disabled_at FROM users ORDER BY user_id"
+
+ADD_KEY = """
+INSERT INTO keys (key_id, user_id, name, scopes, aliases, parent_key_id, created_at, expires_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+FIND_KEY = """
+SELECT keys.key_id, user_id, name, prefix, scopes, aliases, expires_at, parent_key_id, keys.created_at,
+       revoked_at, revoked_reason, last_used_at, use_count
+FROM keys JOIN secrets ON secrets.key_id = keys.key_id
+WHERE keys.user_id = ? AND keys.key_id = ?
+"""
+FIND_OWNER = "SELECT user_id FROM keys WHERE key_id = ?"
+LIST_KEYS = """
+SELECT keys.key_id, user_id, name, prefix, scopes, aliases, expires_at, parent_key_id, keys.created_at,
+       revoked_at, revoked_reason, last_used_at, use_count
+FROM keys JOIN secrets ON secrets.key_id = keys.key_id
+WHERE keys.user_id = :user_id
+  AND (:include_revoked OR revoked_at IS NULL)
+  AND (:after IS NULL OR (keys.created_at, keys.key_id) <
+       (SELECT created_at, key_id FROM keys WHERE user_id = :user_id AND key_id = :after))
+ORDER BY keys.created_at DESC, keys.key_id DESC
+LIMIT :limit
+"""
+LIST_ALL_KEYS = """
+SELECT keys.key_id, user_id, name, prefix, scopes, aliases, expires_at, parent_key_id, keys.created_at,
+       revoked_at, revoked_reason, last_used_at, use_count
+FROM keys JOIN secrets ON secrets.key_id = keys.key_id
+WHERE (:user_id IS NULL OR keys.user_id = :user_id)
+  AND (:include_revoked OR revoked_at IS NULL)
+ORDER BY keys.user_id, keys.created_at DESC, keys.key_id DESC
+"""
+REVOKE_KEY = """
+UPDATE keys SET revoked_at = ?, revoked_reason = ? WHERE user_id = ? AND key_id = ? AND revoked_at IS NULL
+"""
+RECORD_USE = """
+UPDATE keys SET use_count = use_count + ?, last_used_at = max(?, coalesce(last_used_at, '')) WHERE key_id = ?
+"""
+
+
+def secret_record(row: Row) -> SecretRecord:
+    key_hash, revoked, owner_disabled, *about_the_key = row
+    return SecretRecord(_principal(*about_the_key), key_hash, bool(revoked), bool(owner_disabled))
+
+
+@lru_cache(maxsize=10_000)  # the same text always means the same, and nearly every request reads the text of the last
+def _principal(user_id: str, key_id: str, scopes: str, aliases: str | None, expires_at: str | None) -> Principal:
+    return Principal(user_id, key_id, _grant(scopes, aliases, expires_at))
+
+
+def key_record(row: Row) -> KeyRecord:
+    key_id, user_id, name, prefix, scopes, aliases, expires_at, parent_key_id, created_at = row[:9]
+    revoked_at, revoked_reason, last_used_at, use_count = row[9:]
+    return KeyRecord(
+        key_id=key_id,
+        user_id=user_id,
+        name=name,
+        prefix=prefix,
+        grant=_grant(scopes, aliases, expires_at),
+        parent_key_id=parent_key_id,
+        created_at=datetime.fromisoformat(created_at),
+        revoked_at=from_text(revoked_at),
+        revoked_reason=revoked_reason,
+        last_used_at=from_text(last_used_at),
+        use_count=use_count,
+    )
+
+
+def user_record(row: Row) -> UserRecord:
+    user_id, email, name, created_at, disabled_at = row
+    return UserRecord(user_id, email, name, datetime.fromisoformat(created_at), from_text(disabled_at))
+
+
+def _grant(scopes: str, aliases: str | None, expires_at: str | None) -> Grant:
+    return Grant(
+        scopes=frozenset(scopes.split()),
+        aliases=None if aliases is None else frozenset(aliases.split()),
+        expires_at=from_text(expires_at),
+    )
+
+
+def words_to_text(words: frozenset[str] | None) -> str | None:
+    return None if words is None else " ".join(sorted(words))
+
+
+def to_text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def from_text(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
