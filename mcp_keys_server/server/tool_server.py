@@ -16,11 +16,10 @@ from mcp_types import (
     PaginatedRequestParams,
     TextContent,
 )
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 import mcp_keys_server
-from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.errors import (
     InvalidApiKeyError,
     InvalidFieldError,
@@ -71,12 +70,12 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
             arguments = tool.arguments.model_validate(params.arguments or {})
             result = await tool.run(await caller(context), arguments)
         except ValidationError as error:
-            return _refusal(_explained(error))
+            return _refusal(_explained(error, tool.arguments))
         except tuple(_SENTENCES) as error:
             logger.info("refused: %s %s", params.name, error)
             return _refusal(_SENTENCES[type(error)] or str(error))
         return CallToolResult(
-            content=[TextContent(text=result.model_dump_json(indent=2))],
+            content=[TextContent(text=result.model_dump_json())],
             structured_content=result.model_dump(mode="json"),
         )
 
@@ -96,7 +95,14 @@ def _refusal(sentence: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=sentence)], is_error=True)
 
 
-def _explained(error: ValidationError) -> str:
-    details = error.errors(include_input=False, include_url=False, include_context=False)
-    # Field names are the caller's own where they are unknown to us, so they are looked through as well.
-    return redact("; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in details))
+def _explained(error: ValidationError, arguments: type[BaseModel]) -> str:
+    """Each field that is wrong, with its rule, and nothing of what was sent in it."""
+    rules: dict[str, str] = {}
+    for detail in error.errors(include_input=False, include_url=False, include_context=False):
+        field = str(detail["loc"][0])
+        if field in arguments.model_fields:
+            rules.setdefault(field, detail["msg"])
+        else:
+            # Not named: it is whatever the caller wrote where a name belongs.
+            rules["unknown argument"] = f"there are {', '.join(arguments.model_fields) or 'none'}"
+    return "; ".join(f"{field}: {rule}" for field, rule in rules.items())

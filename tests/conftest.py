@@ -1,0 +1,40 @@
+"""What every test shares: one world with a clock to set, and a log that is searched for keys afterwards."""
+
+import logging
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.world import World, open_world
+
+KEY = re.compile(r"[a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{51}")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_key_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    caplog.set_level(logging.DEBUG)
+    yield
+    for phase in ("setup", "call", "teardown"):
+        for record in caplog.get_records(phase):
+            assert not KEY.search(record.getMessage()), f"{record.name} logged a key"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(tmp_path / "data" / "keys.db") as opened:
+        yield opened
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where nothing may be missing, a skipped test is a failed run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("MCP_KEYS_TEST_NO_SKIPS") and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

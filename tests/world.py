@@ -1,0 +1,48 @@
+"""A database with two users, opened as the server opens it, at the cheapest cost and with a clock to set."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from mcp_keys_server import ApiKey, KeyRecord, KeyRing, Principal, RequestedGrant, open_key_ring
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+
+NOTHING_SPECIAL = RequestedGrant()
+
+
+@dataclass
+class SettableClock:
+    now: datetime = field(default_factory=lambda: datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **units: float) -> None:
+        self.now += timedelta(**units)
+
+
+@dataclass(frozen=True)
+class World:
+    ring: KeyRing
+    clock: SettableClock
+    database: Path
+
+    async def key(self, user: str = "ada", requested: RequestedGrant = NOTHING_SPECIAL) -> tuple[KeyRecord, ApiKey]:
+        """A key that the operator makes."""
+        return await self.ring.administration.create_key(user, name="A key", requested=requested)
+
+    async def principal(self, user: str = "ada", requested: RequestedGrant = NOTHING_SPECIAL) -> Principal:
+        _, key = await self.key(user, requested)
+        return await self.ring.verifier.verify(key.reveal())
+
+
+@asynccontextmanager
+async def open_world(database: Path, *, bcrypt_cost: int = CHEAPEST_COST) -> AsyncIterator[World]:
+    clock = SettableClock()
+    async with open_key_ring(database, bcrypt_cost=bcrypt_cost, clock=clock) as ring:
+        if not await ring.administration.list_users():
+            await ring.administration.add_user("ada", email="ada@example.com", name="Ada")
+            await ring.administration.add_user("bob")
+        yield World(ring, clock, database)
