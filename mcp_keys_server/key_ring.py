@@ -43,7 +43,7 @@ async def open_key_ring(
         async with open_sqlite_store(database) as store:
             mint = KeyMint(store.checksum_secret, tag=key_tag)
             issuer = KeyIssuer(store, mint, hasher, clock)
-            usage = UsageLog(store)
+            usage = UsageLog(store.record_use)
             writing = asyncio.create_task(usage.keep_writing())
             try:
                 yield KeyRing(

@@ -20,6 +20,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _no_key_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    caplog.set_level(logging.WARNING, "httpx2")  # the tests' own client, which logs the addresses that it is told
     caplog.set_level(logging.DEBUG)
     yield
     for phase in ("setup", "call", "teardown"):

@@ -15,6 +15,7 @@ MOST_ALIASES = 64
 
 _WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_.:/-]{0,63}")
+_KEY_ID = re.compile(r"key_[0-9a-f]{16}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 _PASTED_KEY = "this holds an API key, which belongs in no field; if it has been shown to anybody, revoke it"
 
@@ -74,10 +75,12 @@ def parse_user(text: str) -> str:
 
 
 def parse_key_id(text: str) -> str:
-    _refuse_pasted_key("key_id", text)
-    if not re.fullmatch(r"key_[0-9a-f]{16}", text):
-        raise InvalidFieldError("key_id", "'key_' and 16 hexadecimal digits, as a list of keys shows them")
-    return text
+    return _parse_key_id("key_id", text, "'key_' and 16 hexadecimal digits, as a list of keys shows them")
+
+
+def parse_cursor(text: str) -> str:
+    """Where a page of keys begins: behind the key with this id."""
+    return _parse_key_id("cursor", text, "the next_cursor of an earlier page; leave it out for the first one")
 
 
 def parse_life(days: float) -> timedelta:
@@ -91,6 +94,13 @@ def _parse_word(field: str, text: str) -> str:
     _refuse_pasted_key(field, text)
     if not _WORD.fullmatch(text):
         raise InvalidFieldError(field, "1 to 64 of 'a-z 0-9 _ -', starting with a letter or digit")
+    return text
+
+
+def _parse_key_id(field: str, text: str, rule: str) -> str:
+    _refuse_pasted_key(field, text)
+    if not _KEY_ID.fullmatch(text):
+        raise InvalidFieldError(field, rule)
     return text
 
 

@@ -1,11 +1,11 @@
 """When keys were used: noted in memory, written down in batches, beside the requests and never in their way."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 import anyio
 
 from mcp_keys_server.core.errors import StoreUnavailableError
-from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.records import Use
 
 SECONDS_BETWEEN_WRITES = 2.0
@@ -18,8 +18,8 @@ class UsageLog:
     A use that cannot be written is kept for the next time; only when very many keys wait is anything dropped.
     """
 
-    def __init__(self, store: KeyStore) -> None:
-        self._store = store
+    def __init__(self, record_use: Callable[[Mapping[str, Use]], Awaitable[None]]) -> None:
+        self._record_use = record_use
         self._counts: dict[str, int] = {}
         self._last: dict[str, datetime] = {}
 
@@ -43,7 +43,7 @@ class UsageLog:
         counts, last = self._counts, self._last
         self._counts, self._last = {}, {}
         try:
-            await self._store.record_use({key_id: Use(count, last[key_id]) for key_id, count in counts.items()})
+            await self._record_use({key_id: Use(count, last[key_id]) for key_id, count in counts.items()})
         except BaseException:
             for key_id, count in counts.items():
                 self._counts[key_id] = self._counts.get(key_id, 0) + count

@@ -67,9 +67,8 @@ class KeyTools:
 
     async def list_keys(self, principal: Principal, arguments: ListKeysArguments) -> KeyList:
         """List your API keys, newest first: names, previews, scopes, ends and last use, never the keys themselves."""
-        page = await self._manager.list_keys(
-            principal, include_revoked=arguments.include_revoked, cursor=arguments.cursor
-        )
+        cursor = None if arguments.cursor is None else field_rules.parse_cursor(arguments.cursor)
+        page = await self._manager.list_keys(principal, include_revoked=arguments.include_revoked, cursor=cursor)
         return KeyList(keys=[self._view(principal, key) for key in page.keys], next_cursor=page.next_cursor)
 
     async def revoke_key(self, principal: Principal, arguments: RevokeKeyArguments) -> KeyView:

@@ -74,6 +74,10 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
         except tuple(_SENTENCES) as error:
             logger.info("refused: %s %s", params.name, error)
             return _refusal(_SENTENCES[type(error)] or str(error))
+        except Exception:
+            # Outermost here, because the SDK sends the text of what gets past it to clients of the legacy protocol.
+            logger.exception("crashed: %s", params.name)
+            return _refusal("Something went wrong in the server; its log has the details.")
         return CallToolResult(
             content=[TextContent(text=result.model_dump_json())],
             structured_content=result.model_dump(mode="json"),

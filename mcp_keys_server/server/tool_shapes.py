@@ -1,6 +1,7 @@
 """What the tools take and give, as their schemas tell it to every client."""
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -29,10 +30,8 @@ class CreateKeyArguments(Arguments):
         default=None,
         description="The endpoints that the new key opens, for example ['keys']. Left out: as the key in use.",
     )
-    expires_in_days: float | Null = Field(
+    expires_in_days: Annotated[float, Field(gt=0, le=LONGEST_LIFE_DAYS)] | Null = Field(
         default=None,
-        gt=0,
-        le=LONGEST_LIFE_DAYS,
         description="How long the new key lives. Left out: as long as the key in use.",
     )
 

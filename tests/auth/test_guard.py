@@ -1,0 +1,148 @@
+import logging
+import sqlite3
+from contextlib import closing
+
+import httpx2
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from mcp_keys_server.auth.guard import KeyGuard, principal_of
+from tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+class Behind:
+    """What the guard stands before: it notes what reaches it."""
+
+    def __init__(self) -> None:
+        self.reached: list[Scope] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.reached.append(scope)
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+
+async def ask(world: World, *headers: tuple[str, str], query: str = "") -> tuple[httpx2.Response, Behind]:
+    behind = Behind()
+    transport = httpx2.ASGITransport(KeyGuard(behind, world.ring.verifier), client=("192.0.2.7", 4711))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        return await client.get(f"/anything{query}", headers=list(headers)), behind
+
+
+async def test_a_good_key_goes_through_with_its_principal(world: World) -> None:
+    record, key = await world.key()
+    for header in (("Authorization", f"Bearer {key.reveal()}"), ("X-API-Key", key.reveal())):
+        answer, behind = await ask(world, header)
+        assert answer.status_code == 204
+        assert principal_of(behind.reached[0]).key_id == record.key_id
+
+
+async def test_every_bad_key_gets_the_same_answer_to_the_byte(world: World) -> None:
+    _, good = await world.key()
+    revoked, revoked_key = await world.key()
+    await world.ring.administration.revoke_key(revoked.key_id, reason=None)
+    answers = set()
+    for presented in (
+        "x",
+        "mhu_",
+        good.reveal()[:-1],
+        good.reveal() + "a",
+        revoked_key.reveal(),
+        "mhu_" + "A" * 51,
+    ):
+        answer, behind = await ask(world, ("X-API-Key", presented))
+        assert behind.reached == []
+        answers.add((answer.status_code, answer.content, str(answer.headers.raw)))
+    assert len(answers) == 1
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith('Bearer realm="mcp-keys", error="invalid_token"')
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.json()["error"] == "invalid_token"
+
+
+async def test_a_missing_key_gets_the_same_body_and_no_error_code(world: World) -> None:
+    missing, behind = await ask(world)
+    bad, _ = await ask(world, ("X-API-Key", "x"))
+    assert behind.reached == []
+    assert (missing.status_code, missing.content) == (bad.status_code, bad.content)
+    assert missing.headers["www-authenticate"] == 'Bearer realm="mcp-keys"'
+
+
+async def test_two_credentials_are_a_bad_request_even_when_both_are_good(world: World) -> None:
+    _, key = await world.key()
+    answer, behind = await ask(world, ("X-API-Key", key.reveal()), ("Authorization", f"Bearer {key.reveal()}"))
+    assert (answer.status_code, answer.json()["error"], behind.reached) == (400, "invalid_request", [])
+
+
+@pytest.mark.parametrize("name", ["api_key", "key", "token", "access_token", "authorization"])
+async def test_a_key_in_the_url_never_counts(world: World, name: str) -> None:
+    _, key = await world.key()
+    answer, behind = await ask(world, query=f"?{name}={key.reveal()}")
+    assert (answer.status_code, behind.reached) == (401, [])
+
+
+async def test_a_store_that_does_not_answer_is_503_and_no_access(world: World) -> None:
+    _, key = await world.key()
+    with closing(sqlite3.connect(world.database)) as connection:
+        connection.execute("ALTER TABLE secrets RENAME TO gone")
+    answer, behind = await ask(world, ("X-API-Key", key.reveal()))
+    assert (answer.status_code, answer.json()["error"], behind.reached) == (503, "temporarily_unavailable", [])
+    assert int(answer.headers["retry-after"]) > 0
+    assert "www-authenticate" not in answer.headers
+
+
+async def test_each_refusal_is_one_line_that_says_who_and_why(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    record, key = await world.key()
+    await world.ring.administration.revoke_key(record.key_id, reason=None)
+    caplog.clear()
+    await ask(world, ("X-API-Key", key.reveal()))
+    await ask(world, ("X-API-Key", "forged"))
+    await ask(world)
+    await ask(world, ("X-API-Key", "a"), ("X-API-Key", "b"))
+    assert [line for name, _, line in caplog.record_tuples if name == "mcp_keys_server.auth.guard"] == [
+        f"refused: revoked key_id={record.key_id} user_id=ada client=192.0.2.7",
+        "refused: malformed key_id=None user_id=None client=192.0.2.7",
+        "refused: no key client=192.0.2.7",
+        "refused: several credentials client=192.0.2.7",
+    ]
+
+
+async def test_an_accepted_request_is_not_a_line_of_the_guards(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    _, key = await world.key()
+    caplog.clear()
+    await ask(world, ("X-API-Key", key.reveal()))
+    assert [
+        record for record in caplog.records if record.name.startswith("mcp_keys") and record.levelno > logging.DEBUG
+    ] == []
+
+
+async def test_the_start_and_the_end_of_an_application_need_no_key(world: World) -> None:
+    behind = Behind()
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    await KeyGuard(behind, world.ring.verifier)({"type": "lifespan"}, receive, send)
+    assert len(behind.reached) == 1
+
+
+async def test_a_websocket_needs_a_key_like_everything_else(world: World) -> None:
+    behind = Behind()
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope: Scope = {"type": "websocket", "path": "/", "headers": [], "extensions": {}}
+    await KeyGuard(behind, world.ring.verifier)(scope, receive, send)
+    assert behind.reached == []
+    assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 401)

@@ -1,0 +1,67 @@
+from datetime import timedelta
+
+import pytest
+
+from mcp_keys_server import KeyNotFoundError, RequestedGrant, UserExistsError, UserNotFoundError
+from tests.world import NOTHING_SPECIAL, World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_users_are_listed_by_their_ids(world: World) -> None:
+    await world.ring.administration.add_user("aaron", email="aaron@example.com", name="Aaron")
+    users = await world.ring.administration.list_users()
+    assert [user.user_id for user in users] == ["aaron", "ada", "bob"]
+    assert (users[0].email, users[0].name, users[0].created_at) == ("aaron@example.com", "Aaron", world.clock.now)
+
+
+async def test_a_user_id_and_an_email_are_somebodys_only_once(world: World) -> None:
+    with pytest.raises(UserExistsError):
+        await world.ring.administration.add_user("ada")
+    with pytest.raises(UserExistsError):
+        await world.ring.administration.add_user("ada2", email="ada@example.com")
+    assert len(await world.ring.administration.list_users()) == 2
+
+
+async def test_a_user_is_found_by_id_or_email(world: World) -> None:
+    for user in ("ada", "ada@example.com"):
+        record, _ = await world.key(user)
+        assert record.user_id == "ada"
+    with pytest.raises(UserNotFoundError):
+        await world.key("nobody")
+
+
+async def test_an_operators_key_manages_keys_for_ever_unless_said_otherwise(world: World) -> None:
+    record, _ = await world.key()
+    assert record.grant.scopes == {"keys:read", "keys:write"}
+    assert (record.grant.aliases, record.grant.expires_at, record.parent_key_id) == (None, None, None)
+    requested = RequestedGrant(frozenset({"x"}), frozenset({"notes"}), timedelta(days=1))
+    narrow, _ = await world.key(requested=requested)
+    assert (narrow.grant.scopes, narrow.grant.aliases) == ({"x"}, {"notes"})
+    assert narrow.grant.expires_at == world.clock.now + timedelta(days=1)
+
+
+async def test_the_operator_sees_everybodys_keys_or_one_users(world: World) -> None:
+    adas, _ = await world.key("ada")
+    bobs, _ = await world.key("bob")
+    everybodys = await world.ring.administration.list_keys()
+    assert [key.key_id for key in everybodys] == [adas.key_id, bobs.key_id]
+    assert [key.key_id for key in await world.ring.administration.list_keys("bob")] == [bobs.key_id]
+    with pytest.raises(UserNotFoundError):
+        await world.ring.administration.list_keys("nobody")
+
+
+async def test_the_operator_revokes_anybodys_key(world: World) -> None:
+    bobs, _ = await world.key("bob")
+    revoked = await world.ring.administration.revoke_key(bobs.key_id, reason="left")
+    assert (revoked.user_id, revoked.revoked_reason) == ("bob", "left")
+    assert await world.ring.administration.list_keys() == []
+    assert len(await world.ring.administration.list_keys(include_revoked=True)) == 1
+    with pytest.raises(KeyNotFoundError):
+        await world.ring.administration.revoke_key("key_0123456789abcdef", reason=None)
+
+
+async def test_two_keys_of_one_name_are_two_keys(world: World) -> None:
+    made = [await world.ring.administration.create_key("ada", name="Laptop", requested=NOTHING_SPECIAL) for _ in "ab"]
+    assert made[0][0].key_id != made[1][0].key_id
+    assert made[0][1].reveal() != made[1][1].reveal()

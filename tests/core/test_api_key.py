@@ -1,0 +1,152 @@
+import copy
+import pickle
+import re
+import secrets
+import string
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_keys_server import InvalidApiKeyError, InvalidFieldError, Refusal
+from mcp_keys_server.core.api_key import ApiKey, KeyMint, contains_api_key, redact
+
+MINT = KeyMint(b"a checksum secret")
+URL_SAFE = string.ascii_letters + string.digits + "_-"
+
+
+def test_a_minted_key_has_the_documented_shape() -> None:
+    key = MINT.mint()
+    assert re.fullmatch(r"mhu_[A-Za-z0-9_-]{43}[A-Za-z0-9_-]{8}", key.reveal())
+    assert key.prefix == key.reveal()[4:12]
+
+
+def test_the_mint_recognises_what_it_minted() -> None:
+    for _ in range(1_000):
+        key = MINT.mint()
+        assert MINT.parse(key.reveal()).prefix == key.prefix
+
+
+def test_keys_are_all_different() -> None:
+    keys = {MINT.mint().reveal() for _ in range(10_000)}
+    assert len(keys) == 10_000
+
+
+def test_a_key_with_an_earlier_tag_is_still_recognised() -> None:
+    earlier = KeyMint(b"a checksum secret", tag="corp1_").mint()
+    assert MINT.parse(earlier.reveal()).tag == "corp1_"
+
+
+@pytest.mark.parametrize("tag", ["", "mhu", "MHU_", "1a_", "a-b_", "a_b_", "sixteenletters16_", "mhu_\n", "mhü_"])
+def test_a_tag_that_breaks_its_rule_is_refused(tag: str) -> None:
+    with pytest.raises(InvalidFieldError, match="^key_tag: "):
+        KeyMint(b"secret", tag=tag)
+
+
+def test_the_longest_key_fits_into_what_bcrypt_reads() -> None:
+    assert len(KeyMint(b"secret", tag="a23456789012345_").mint().reveal()) <= 72
+
+
+def test_another_servers_key_is_not_recognised() -> None:
+    refuse(KeyMint(b"another secret").mint().reveal())
+
+
+def test_the_tag_is_under_the_checksum() -> None:
+    refuse(MINT.mint().reveal().replace("mhu_", "abc_"))
+
+
+@given(position=st.integers(0, 54), replacement=st.sampled_from(URL_SAFE))
+def test_one_changed_character_is_noticed(position: int, replacement: str) -> None:
+    plaintext = MINT.mint().reveal()
+    changed = plaintext[:position] + replacement + plaintext[position + 1 :]
+    if changed != plaintext:
+        refuse(changed)
+
+
+@given(st.text())
+def test_no_text_makes_anything_but_a_refusal(text: str) -> None:
+    refuse(text)
+    refuse("mhu_" + text)
+
+
+SPOILT: dict[str, Callable[[str], str]] = {
+    "newline at the end": lambda key: key + "\n",
+    "newline at the start": lambda key: "\n" + key,
+    "space at the end": lambda key: key + " ",
+    "one character more": lambda key: key + "A",
+    "one character less": lambda key: key[:-1],
+    "NUL at the end": lambda key: key + "\0",
+    "NUL inside": lambda key: key[:20] + "\0" + key[21:],
+    "umlaut": lambda key: key[:20] + "ü" + key[21:],
+    "lone surrogate": lambda key: key[:20] + "\ud800" + key[21:],
+    "a digit of another script": lambda key: key[:20] + "\u0663" + key[21:],
+    "full-width letters": lambda key: key[:-8] + "\uff21" * 8,
+    "upper case": lambda key: key.upper(),
+    "three times": lambda key: key * 3,
+    "10 MB": lambda key: key + "A" * 10_000_000,
+    "nothing": lambda _: "",
+    "the tag": lambda _: "mhu_",
+    "the shape": lambda _: "mhu_" + "A" * 51,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_spoilt_key_is_refused_without_a_word_of_it(spoil: Callable[[str], str]) -> None:
+    refuse(spoil(MINT.mint().reveal()))
+
+
+def test_printing_a_key_shows_its_prefix_only() -> None:
+    key = MINT.mint()
+    for printed in (repr(key), str(key), f"{key}", f"{[key]}", "%s" % key):  # noqa: UP031 - each is a way out
+        assert key.prefix in printed
+        assert key.reveal()[12:] not in printed
+
+
+def test_a_key_is_never_pickled_or_copied() -> None:
+    key = MINT.mint()
+    for leak in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="never pickled or copied"):
+            leak(key)
+
+
+def test_a_key_has_no_attribute_dictionary_to_print() -> None:
+    assert not hasattr(MINT.mint(), "__dict__")
+
+
+def test_keys_are_not_compared_by_their_plaintext() -> None:
+    plaintext = MINT.mint().reveal()
+    assert ApiKey(plaintext, tag="mhu_") != ApiKey(plaintext, tag="mhu_")
+
+
+@given(before=st.text(max_size=20), after=st.text(max_size=20))
+def test_a_key_within_any_text_is_taken_out(before: str, after: str) -> None:
+    plaintext = MINT.mint().reveal()
+    text = before + plaintext + after
+    assert contains_api_key(text)
+    assert plaintext[12:] not in redact(text)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 15])
+def test_a_key_with_characters_missing_is_taken_out_as_well(cut: int) -> None:
+    plaintext = MINT.mint().reveal()[:-cut]
+    assert plaintext[12:] not in redact(f"Authorization: Bearer {plaintext}")
+
+
+def test_a_key_hash_is_taken_out() -> None:
+    key_hash = "$2b$12$" + secrets.token_hex(26)
+    assert key_hash[7:] not in redact(f"UPDATE secrets SET key_hash = '{key_hash}'")
+
+
+def test_ordinary_text_is_left_alone() -> None:
+    text = "created: key_id=key_0123456789abcdef user_id=ada_lovelace by=key_fedcba9876543210 https://example.com/u/a/b"
+    assert redact(text) == text
+    assert not contains_api_key(text)
+
+
+def refuse(presented: str) -> None:
+    with pytest.raises(InvalidApiKeyError) as refused:
+        MINT.parse(presented)
+    assert refused.value.refusal is Refusal.MALFORMED
+    assert str(refused.value) == "the API key is refused: malformed"
+    assert refused.value.__context__ is None

@@ -1,0 +1,75 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_keys_server import Grant, NotPermittedError, RequestedGrant
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+WORDS = st.frozensets(st.sampled_from(["keys:read", "keys:write", "orders:read", "orders:write"]))
+ALIASES = st.none() | st.frozensets(st.sampled_from(["keys", "notes", "tickets"]), min_size=1)
+LIVES = st.none() | st.timedeltas(timedelta(seconds=1), timedelta(days=3650))
+GRANTS = st.builds(Grant, WORDS, ALIASES, LIVES.map(lambda life: None if life is None else NOW + life))
+REQUESTS = st.builds(RequestedGrant, st.none() | WORDS, ALIASES, LIVES)
+
+
+@given(GRANTS, REQUESTS)
+def test_a_child_never_has_more_than_its_maker(maker: Grant, requested: RequestedGrant) -> None:
+    try:
+        child = maker.child(requested, NOW)
+    except NotPermittedError:
+        return
+    assert child.scopes <= maker.scopes
+    assert maker.aliases is None or (child.aliases is not None and child.aliases <= maker.aliases)
+    assert maker.expires_at is None or (child.expires_at is not None and child.expires_at <= maker.expires_at)
+
+
+@given(GRANTS, REQUESTS)
+def test_a_child_has_what_was_asked_for_or_is_refused(maker: Grant, requested: RequestedGrant) -> None:
+    try:
+        child = maker.child(requested, NOW)
+    except NotPermittedError:
+        return
+    assert requested.scopes is None or child.scopes == requested.scopes
+    assert requested.aliases is None or child.aliases == requested.aliases
+    assert requested.life is None or child.expires_at == NOW + requested.life
+
+
+EVERYTHING = Grant(frozenset({"keys:read", "keys:write", "orders:read"}), None, None)
+
+
+def test_the_right_to_make_keys_is_handed_on_only_when_named() -> None:
+    assert EVERYTHING.child(RequestedGrant(), NOW).scopes == {"keys:read", "orders:read"}
+    named = RequestedGrant(scopes=frozenset({"keys:write"}))
+    assert EVERYTHING.child(named, NOW).scopes == {"keys:write"}
+
+
+def test_what_is_not_asked_for_is_as_with_the_maker() -> None:
+    maker = Grant(frozenset(), frozenset({"notes"}), NOW + timedelta(days=1))
+    assert maker.child(RequestedGrant(), NOW) == maker
+
+
+@pytest.mark.parametrize(
+    ("requested", "words"),
+    [
+        (RequestedGrant(scopes=frozenset({"admin"})), "scopes: .* keys:read, keys:write, orders:read"),
+        (RequestedGrant(aliases=frozenset({"notes", "keys"})), "aliases: .* notes"),
+        (RequestedGrant(life=timedelta(days=2)), "expires_in_days: .* 2026-11-22"),
+    ],
+)
+def test_a_refusal_says_which_rule_and_what_would_be_allowed(requested: RequestedGrant, words: str) -> None:
+    maker = Grant(EVERYTHING.scopes, frozenset({"notes"}), NOW + timedelta(days=1))
+    with pytest.raises(NotPermittedError, match=words):
+        maker.child(requested, NOW)
+
+
+def test_a_scope_that_is_missing_is_named_with_those_there_are() -> None:
+    with pytest.raises(NotPermittedError, match="lacks the scope keys:read.* none"):
+        Grant(frozenset(), None, None).require("keys:read")
+
+
+def test_a_key_opens_every_alias_unless_it_is_told_which() -> None:
+    assert EVERYTHING.opens("anything")
+    assert Grant(frozenset(), frozenset({"notes"}), None).opens("notes")
+    assert not Grant(frozenset(), frozenset({"notes"}), None).opens("keys")

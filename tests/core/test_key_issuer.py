@@ -1,0 +1,51 @@
+from contextlib import closing
+
+import pytest
+
+from mcp_keys_server import Grant, StoreUnavailableError
+from mcp_keys_server.core.api_key import ApiKey, KeyMint
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
+from mcp_keys_server.core.key_issuer import KeyIssuer
+from tests.world import World
+
+pytestmark = pytest.mark.anyio
+NO_GRANT = Grant(frozenset(), None, None)
+
+
+class RepeatingMint(KeyMint):
+    """Mints the same prefix a number of times before it goes on."""
+
+    def __init__(self, checksum_secret: bytes, taken: ApiKey, times: int) -> None:
+        super().__init__(checksum_secret)
+        self._taken = taken
+        self._times = times
+
+    def mint(self) -> ApiKey:
+        if self._times == 0:
+            return super().mint()
+        self._times -= 1
+        body = self._taken.reveal()[:12] + super().mint().reveal()[12:47]
+        return ApiKey(body + self._checksum(body), tag="mhu_")
+
+
+async def test_a_taken_prefix_is_minted_again(world: World) -> None:
+    _, taken = await world.key()
+    record, key = await issue(world, taken, times=3)
+    assert key.prefix != taken.prefix
+    assert (await world.ring.verifier.verify(key.reveal())).key_id == record.key_id
+    assert len(await world.ring.administration.list_keys()) == 2
+
+
+async def test_a_mint_that_does_nothing_but_repeat_itself_is_given_up_on(world: World) -> None:
+    _, taken = await world.key()
+    with pytest.raises(StoreUnavailableError):
+        await issue(world, taken, times=1_000)
+    assert len(await world.ring.administration.list_keys()) == 1
+    await world.ring.verifier.verify(taken.reveal())
+
+
+async def issue(world: World, taken: ApiKey, *, times: int) -> tuple[object, ApiKey]:
+    mint = RepeatingMint(world.ring.store.checksum_secret, taken, times)
+    with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
+        issuer = KeyIssuer(world.ring.store, mint, hasher, world.clock)
+        return await issuer.issue("ada", "x", NO_GRANT, parent_key_id=None)

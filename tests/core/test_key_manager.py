@@ -1,0 +1,149 @@
+from datetime import timedelta
+
+import pytest
+
+from mcp_keys_server import (
+    InvalidApiKeyError,
+    InvalidFieldError,
+    KeyNotFoundError,
+    KeyStatus,
+    NotPermittedError,
+    Principal,
+    RequestedGrant,
+)
+from mcp_keys_server.core.key_manager import PAGE_SIZE
+from tests.world import NOTHING_SPECIAL, World
+
+pytestmark = pytest.mark.anyio
+READ_ONLY = RequestedGrant(frozenset({"keys:read"}))
+WRITE_ONLY = RequestedGrant(frozenset({"keys:write"}))
+
+
+async def test_a_key_makes_a_key_of_its_owner_that_remembers_it(world: World) -> None:
+    ada = await world.principal()
+    record, key = await world.ring.manager.create_key(ada, name="Laptop", requested=READ_ONLY)
+    made = await world.ring.verifier.verify(key.reveal())
+    assert (made.user_id, made.key_id, made.grant.scopes) == ("ada", record.key_id, {"keys:read"})
+    assert (record.parent_key_id, record.name, record.created_at) == (ada.key_id, "Laptop", world.clock.now)
+
+
+async def test_a_key_without_keys_write_makes_none(world: World) -> None:
+    ada = await world.principal(requested=READ_ONLY)
+    with pytest.raises(NotPermittedError, match="keys:write"):
+        await world.ring.manager.create_key(ada, name="x", requested=NOTHING_SPECIAL)
+
+
+async def test_a_key_cannot_give_what_it_does_not_have(world: World) -> None:
+    ada = await world.principal(requested=WRITE_ONLY)
+    with pytest.raises(NotPermittedError, match="^scopes: "):
+        await world.ring.manager.create_key(ada, name="x", requested=READ_ONLY)
+
+
+async def test_a_key_dies_no_later_than_the_key_that_made_it(world: World) -> None:
+    ada = await world.principal(requested=RequestedGrant(life=timedelta(days=1)))
+    _, key = await world.ring.manager.create_key(ada, name="x", requested=NOTHING_SPECIAL)
+    world.clock.advance(days=1)
+    with pytest.raises(InvalidApiKeyError):
+        await world.ring.verifier.verify(key.reveal())
+
+
+async def test_a_list_holds_the_owners_keys_only_newest_first(world: World) -> None:
+    ada = await world.principal()
+    await world.key("bob")
+    world.clock.advance(seconds=1)
+    newer, _ = await world.key("ada")
+    page = await world.ring.manager.list_keys(ada)
+    assert [key.key_id for key in page.keys] == [newer.key_id, ada.key_id]
+    assert page.next_cursor is None
+
+
+async def test_a_key_without_keys_read_sees_no_list(world: World) -> None:
+    ada = await world.principal(requested=WRITE_ONLY)
+    with pytest.raises(NotPermittedError, match="keys:read"):
+        await world.ring.manager.list_keys(ada)
+
+
+async def test_revoked_keys_are_listed_only_when_asked_for(world: World) -> None:
+    ada = await world.principal()
+    revoked, _ = await world.key()
+    await world.ring.manager.revoke_key(ada, key_id=revoked.key_id, reason="lost")
+    assert [key.key_id for key in (await world.ring.manager.list_keys(ada)).keys] == [ada.key_id]
+    everything = (await world.ring.manager.list_keys(ada, include_revoked=True)).keys
+    assert {key.key_id: key.status(world.clock()) for key in everything} == {
+        ada.key_id: KeyStatus.ACTIVE,
+        revoked.key_id: KeyStatus.REVOKED,
+    }
+
+
+async def test_an_expired_key_is_listed_as_such(world: World) -> None:
+    ada = await world.principal()
+    short, _ = await world.key(requested=RequestedGrant(life=timedelta(hours=1)))
+    world.clock.advance(hours=1)
+    by_id = {key.key_id: key for key in (await world.ring.manager.list_keys(ada)).keys}
+    assert by_id[short.key_id].status(world.clock()) is KeyStatus.EXPIRED
+
+
+async def test_pages_hold_every_key_once(world: World) -> None:
+    ada = await world.principal()
+    made = {ada.key_id}
+    for _ in range(2 * PAGE_SIZE):  # many of them in the same microsecond
+        made.add((await world.key())[0].key_id)
+    seen: list[str] = []
+    cursor = None
+    pages = 0
+    while pages == 0 or cursor is not None:
+        page = await world.ring.manager.list_keys(ada, cursor=cursor)
+        seen += [key.key_id for key in page.keys]
+        cursor = page.next_cursor
+        pages += 1
+    assert (pages, len(seen), set(seen)) == (3, len(made), made)
+
+
+async def test_a_cursor_of_nobody_or_of_somebody_else_is_refused(world: World) -> None:
+    ada = await world.principal()
+    foreign, _ = await world.key("bob")
+    for cursor in ("key_0123456789abcdef", foreign.key_id):
+        with pytest.raises(InvalidFieldError, match="^cursor: "):
+            await world.ring.manager.list_keys(ada, cursor=cursor)
+
+
+async def test_revoking_says_when_and_why_and_once_is_enough(world: World) -> None:
+    ada = await world.principal()
+    record, _ = await world.key()
+    first = await world.ring.manager.revoke_key(ada, key_id=record.key_id, reason="lost")
+    world.clock.advance(hours=1)
+    again = await world.ring.manager.revoke_key(ada, key_id=record.key_id, reason="found")
+    assert first == again
+    assert (first.revoked_reason, first.revoked_at) == ("lost", record.created_at)
+
+
+async def test_anothers_key_and_an_unknown_one_are_the_same_error(world: World) -> None:
+    ada = await world.principal()
+    foreign, foreign_key = await world.key("bob")
+    errors = []
+    for key_id in (foreign.key_id, "key_0123456789abcdef"):
+        with pytest.raises(KeyNotFoundError) as refused:
+            await world.ring.manager.revoke_key(ada, key_id=key_id, reason=None)
+        errors.append(str(refused.value))
+    assert errors[0] == errors[1]
+    await world.ring.verifier.verify(foreign_key.reveal())
+
+
+async def test_a_key_without_keys_write_ends_itself_and_no_other(world: World) -> None:
+    ada = await world.principal(requested=READ_ONLY)
+    other, _ = await world.key()
+    with pytest.raises(NotPermittedError, match="keys:write"):
+        await world.ring.manager.revoke_key(ada, key_id=other.key_id, reason=None)
+    revoked = await world.ring.manager.revoke_key(ada, key_id=ada.key_id, reason=None)
+    assert revoked.revoked_at == world.clock.now
+
+
+async def test_the_current_key_is_the_one_that_was_presented(world: World) -> None:
+    ada = await world.principal(requested=RequestedGrant(frozenset()))
+    assert (await world.ring.manager.current_key(ada)).key_id == ada.key_id
+
+
+async def test_a_principal_whose_key_is_gone_has_no_current_key(world: World) -> None:
+    ada = await world.principal()
+    with pytest.raises(KeyNotFoundError):
+        await world.ring.manager.current_key(Principal("ada", "key_0123456789abcdef", ada.grant))

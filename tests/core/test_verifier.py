@@ -1,0 +1,250 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import timedelta
+
+import bcrypt
+import pytest
+
+from mcp_keys_server import (
+    InvalidApiKeyError,
+    KeyVerifier,
+    Refusal,
+    RequestedGrant,
+    StoreUnavailableError,
+    open_key_ring,
+)
+from mcp_keys_server.core.api_key import ApiKey, KeyMint
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
+from mcp_keys_server.core.records import SecretRecord
+from mcp_keys_server.core.usage import UsageLog
+from mcp_keys_server.stores.sqlite_store import SqliteStore
+from tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_good_key_says_whose_it_is_and_what_it_may(world: World) -> None:
+    requested = RequestedGrant(frozenset({"orders:read"}), frozenset({"notes"}), timedelta(days=1))
+    record, key = await world.key("bob", requested)
+    principal = await world.ring.verifier.verify(key.reveal())
+    assert (principal.user_id, principal.key_id, principal.grant) == ("bob", record.key_id, record.grant)
+    assert principal.grant.expires_at == world.clock.now + timedelta(days=1)
+
+
+async def test_a_revoked_key_is_refused_at_once_even_after_use(world: World) -> None:
+    record, key = await world.key()
+    await world.ring.verifier.verify(key.reveal())
+    await world.ring.administration.revoke_key(record.key_id, reason=None)
+    refused = await refusal(world, key.reveal())
+    assert (refused.refusal, refused.key_id, refused.user_id) == (Refusal.REVOKED, record.key_id, "ada")
+
+
+async def test_a_key_is_good_until_its_end_and_not_at_it(world: World) -> None:
+    _, key = await world.key(requested=RequestedGrant(life=timedelta(days=1)))
+    world.clock.advance(days=1, microseconds=-1)
+    await world.ring.verifier.verify(key.reveal())
+    world.clock.advance(microseconds=1)
+    assert (await refusal(world, key.reveal())).refusal is Refusal.EXPIRED
+
+
+async def test_the_key_of_a_disabled_owner_is_refused(world: World) -> None:
+    _, key = await world.key()
+    await world.ring.verifier.verify(key.reveal())
+    await in_the_database(world, "UPDATE users SET disabled_at = '2026-01-01T00:00:00.000000+00:00'")
+    assert (await refusal(world, key.reveal())).refusal is Refusal.OWNER_DISABLED
+
+
+async def test_a_key_of_this_mint_that_nobody_has_is_refused(world: World) -> None:
+    unknown = KeyMint(world.ring.store.checksum_secret).mint()
+    refused = await refusal(world, unknown.reveal())
+    assert (refused.refusal, refused.key_id) == (Refusal.UNMATCHED, None)
+
+
+async def test_a_forgery_under_a_leaked_checksum_secret_does_not_open_the_key_of_that_prefix(world: World) -> None:
+    _, key = await world.key()
+    mint = KeyMint(world.ring.store.checksum_secret)
+    body = key.reveal()[:12] + "A" * 35
+    forgery = body + mint._checksum(body)
+    for _ in range(2):
+        assert (await refusal(world, forgery)).refusal is Refusal.UNMATCHED
+    await world.ring.verifier.verify(key.reveal())
+
+
+async def test_a_revoked_key_costs_no_bcrypt(world: World, bcrypt_calls: list[str]) -> None:
+    record, key = await world.key()
+    await world.ring.administration.revoke_key(record.key_id, reason=None)
+    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST) as restarted:
+        bcrypt_calls.clear()
+        with pytest.raises(InvalidApiKeyError):
+            await restarted.verifier.verify(key.reveal())
+    assert bcrypt_calls == []
+
+
+async def test_bcrypt_runs_once_in_the_life_of_a_process(world: World, bcrypt_calls: list[str]) -> None:
+    _, key = await world.key()
+    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
+        bcrypt_calls.clear()
+        for _ in range(3):
+            await restarted.verifier.verify(key.reveal())
+        assert bcrypt_calls == ["checkpw"]
+
+
+async def test_what_is_revoked_while_bcrypt_runs_is_refused(world: World) -> None:
+    record, key = await world.key()
+
+    async def revoke() -> None:
+        await world.ring.administration.revoke_key(record.key_id, reason=None)
+
+    with pytest.raises(InvalidApiKeyError) as refused:
+        await verify_with_something_between(world, key.reveal(), revoke)
+    assert refused.value.refusal is Refusal.REVOKED
+
+
+async def test_a_hash_that_is_exchanged_while_bcrypt_runs_is_checked_itself(world: World) -> None:
+    _, key = await world.key()
+    other = bcrypt.hashpw(b"another", bcrypt.gensalt(4)).decode()
+
+    async def exchange() -> None:
+        await in_the_database(world, f"UPDATE secrets SET key_hash = '{other}' WHERE prefix = '{key.prefix}'")  # noqa: S608
+
+    with pytest.raises(InvalidApiKeyError) as refused:
+        await verify_with_something_between(world, key.reveal(), exchange)
+    assert refused.value.refusal is Refusal.UNMATCHED
+
+
+async def test_a_raised_cost_rehashes_a_key_on_its_next_first_use(world: World, bcrypt_calls: list[str]) -> None:
+    _, key = await world.key()
+    async with open_key_ring(world.database, bcrypt_cost=5, clock=world.clock) as dearer:
+        bcrypt_calls.clear()
+        await dearer.verifier.verify(key.reveal())
+        stored = await dearer.store.read_secret(key.prefix)
+        assert stored is not None
+        assert stored.key_hash.startswith("$2b$05$")
+        assert bcrypt.checkpw(key.reveal().encode(), stored.key_hash.encode())
+        await dearer.verifier.verify(key.reveal())
+    assert bcrypt_calls == ["checkpw", "hashpw", "checkpw"]  # the second check is the test's own
+
+
+async def test_a_lowered_cost_leaves_hashes_alone(world: World) -> None:
+    async with open_key_ring(world.database, bcrypt_cost=5, clock=world.clock) as dearer:
+        _, key = await dearer.administration.create_key("ada", name="x", requested=RequestedGrant())
+    await world.ring.verifier.verify(key.reveal())
+    stored = await world.ring.store.read_secret(key.prefix)
+    assert stored is not None
+    assert stored.key_hash.startswith("$2b$05$")
+
+
+async def test_a_stronger_hash_that_cannot_be_kept_does_not_keep_the_key_out(world: World) -> None:
+    _, key = await world.key()
+    await in_the_database(world, "CREATE TRIGGER no BEFORE UPDATE ON secrets BEGIN SELECT RAISE(ABORT, 'full'); END")
+    async with open_key_ring(world.database, bcrypt_cost=5, clock=world.clock) as dearer:
+        await dearer.verifier.verify(key.reveal())
+
+
+async def test_a_store_that_does_not_answer_lets_nobody_in(world: World) -> None:
+    _, key = await world.key()
+    await world.ring.verifier.verify(key.reveal())
+    await in_the_database(world, "ALTER TABLE secrets RENAME TO gone")
+    with pytest.raises(StoreUnavailableError):
+        await world.ring.verifier.verify(key.reveal())
+
+
+async def test_one_hundred_thousand_malformed_keys_reach_neither_store_nor_bcrypt(
+    world: World, bcrypt_calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = await world.key()
+    reads = count_reads(monkeypatch)
+    bcrypt_calls.clear()
+    for number in range(100_000):
+        with pytest.raises(InvalidApiKeyError):
+            await world.ring.verifier.verify(spoilt(key.reveal(), number))
+    assert (reads, bcrypt_calls) == ([], [])
+    await world.ring.verifier.verify(key.reveal())
+    assert len(reads) == 1
+
+
+def spoilt(plaintext: str, number: int) -> str:
+    """One of very many strings that are nearly a key: cut, lengthened, or with one character exchanged."""
+    position = number % len(plaintext)
+    character = chr(0 if number % 7 == 0 else number % 0x10FFFF)
+    match number % 4:
+        case 0:
+            return plaintext[:position]
+        case 1:
+            return plaintext + character * (number % 50 + 1)
+        case 2:
+            return (
+                plaintext[:position]
+                + ("!" if plaintext[position] == character else character)
+                + plaintext[position + 1 :]
+            )
+        case _:
+            return character + plaintext
+
+
+@pytest.fixture
+def bcrypt_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The name of each call of bcrypt from now on; the calls are the real ones."""
+    calls: list[str] = []
+
+    def count(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: object) -> object:
+            calls.append(name)
+            return real(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(bcrypt, "checkpw", count("checkpw", bcrypt.checkpw))
+    monkeypatch.setattr(bcrypt, "hashpw", count("hashpw", bcrypt.hashpw))
+    return calls
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    reads: list[str] = []
+    real = SqliteStore.read_secret
+
+    async def counted(store: SqliteStore, prefix: str) -> SecretRecord | None:
+        reads.append(prefix)
+        return await real(store, prefix)
+
+    monkeypatch.setattr(SqliteStore, "read_secret", counted)
+    return reads
+
+
+async def verify_with_something_between(world: World, presented: str, between: Callable[[], Awaitable[None]]) -> None:
+    """Verify for the first time in a process, with something happening after the first read and before bcrypt."""
+
+    class SlowHasher(KeyHasher):
+        async def prove(self, key: ApiKey, key_hash: str) -> bool:
+            await between()
+            return await super().prove(key, key_hash)
+
+    store = world.ring.store
+    with closing(SlowHasher(cost=CHEAPEST_COST)) as hasher:
+        verifier = KeyVerifier(
+            store, KeyMint(store.checksum_secret), hasher, UsageLog(store.record_use), clock=world.clock
+        )
+        await verifier.verify(presented)
+
+
+async def refusal(world: World, presented: str) -> InvalidApiKeyError:
+    with pytest.raises(InvalidApiKeyError) as refused:
+        await world.ring.verifier.verify(presented)
+    return refused.value
+
+
+async def in_the_database(world: World, statement: str) -> None:
+    """Change the database from outside."""
+    import aiosqlite
+
+    async with aiosqlite.connect(world.database) as connection:
+        await connection.execute(statement)
+        await connection.commit()
+
+
+async def test_first_uses_of_many_keys_at_once_are_all_answered(world: World) -> None:
+    keys = [(await world.key())[1] for _ in range(20)]
+    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
+        principals = await asyncio.gather(*(restarted.verifier.verify(key.reveal()) for key in keys for _ in range(5)))
+    assert len({principal.key_id for principal in principals}) == 20

@@ -1,0 +1,184 @@
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from mcp_keys_server import UnusableDatabaseError, open_key_ring
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from mcp_keys_server.stores import sqlite_file
+from tests.world import World, open_world
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_new_database_is_private_in_a_private_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "folder"
+    previous = os.umask(0)
+    try:
+        async with open_world(folder / "keys.db") as world:
+            await world.key()
+            modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in folder.iterdir()}
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert modes == {"keys.db": 0o600, "keys.db-wal": 0o600, "keys.db-shm": 0o600}
+
+
+async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: World) -> None:
+    async def asked(pragma: str) -> object:
+        store = world.ring.store
+        rows = await store._writer.execute_fetchall(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+        return next(iter(rows))[0]
+
+    assert await asked("application_id") == sqlite_file.APPLICATION_ID
+    assert await asked("user_version") == 1
+    assert await asked("journal_mode") == "wal"
+    assert await asked("synchronous") == 2  # FULL
+    assert await asked("foreign_keys") == 1
+    assert await asked("busy_timeout") == 5_000
+
+
+async def test_a_database_is_opened_again_with_all_that_is_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "a folder with ? and # and %41" / "keys.db"
+    async with open_world(path) as world:
+        record, key = await world.key()
+    async with open_world(path) as again:
+        assert (await again.ring.verifier.verify(key.reveal())).key_id == record.key_id
+
+
+async def test_many_who_start_at_once_share_one_database(tmp_path: Path) -> None:
+    path = tmp_path / "keys.db"
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(anyio.to_thread.run_sync, sqlite_file.prepare, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["keys.db"]
+    async with open_world(path) as one, open_world(path) as other:
+        _, key = await one.key()
+        await other.ring.verifier.verify(key.reveal())
+
+
+def make_empty(path: Path) -> None:
+    path.touch(0o600)
+
+
+def make_text(path: Path) -> None:
+    path.write_text("Dear diary, today I wrote no database. " * 100)
+    path.chmod(0o600)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir(0o700)
+
+
+def make_anothers(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE recipes (name TEXT)")
+        connection.commit()
+    path.chmod(0o600)
+
+
+def make_readable(path: Path) -> None:
+    sqlite_file.prepare(path)
+    path.chmod(0o644)
+
+
+def make_newer(path: Path) -> None:
+    sqlite_file.prepare(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def make_folder_a_file(path: Path) -> None:
+    path.parent.rmdir()
+    path.parent.write_text("in the way")
+
+
+def make_dangling(path: Path) -> None:
+    path.symlink_to(path.parent / "gone" / "keys.db")
+
+
+def make_damaged(path: Path) -> None:
+    sqlite_file.prepare(path)
+    content = bytearray(path.read_bytes())
+    content[100:4096] = os.urandom(3996)
+    path.write_bytes(content)
+
+
+UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "empty": (make_empty, "is empty.*restore a backup, or remove it"),
+    "text": (make_text, "no database at all.*--database"),
+    "a folder": (make_folder, "is not a file.*--database"),
+    "another program's": (make_anothers, "of another program.*--database"),
+    "readable by others": (make_readable, "can be read by other users.*chmod 600"),
+    "of a newer version": (make_newer, "made by a newer mcp-keys-server .*99.*update"),
+    "below a file": (make_folder_a_file, "cannot be used.*--database"),
+    "a dangling link": (make_dangling, "cannot be used|cannot be opened"),
+    "damaged": (make_damaged, "damaged.*restore a backup"),
+}
+
+
+@pytest.mark.parametrize(("make", "sentence"), UNUSABLE.values(), ids=UNUSABLE)
+async def test_what_cannot_be_used_is_left_alone_with_a_sentence(
+    tmp_path: Path, make: Callable[[Path], None], sentence: str
+) -> None:
+    path = tmp_path / "folder" / "keys.db"
+    path.parent.mkdir(0o700)
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(UnusableDatabaseError, match=sentence):
+        async with open_key_ring(path, bcrypt_cost=CHEAPEST_COST):
+            raise AssertionError
+    assert before == (path.read_bytes() if path.is_file() else None)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the one folder that even root cannot write to")
+async def test_a_folder_that_cannot_be_written_to_is_named() -> None:
+    with pytest.raises(UnusableDatabaseError, match="/proc/keys.db cannot be used.*writable"):
+        async with open_key_ring(Path("/proc/keys.db"), bcrypt_cost=CHEAPEST_COST):
+            raise AssertionError
+
+
+async def test_a_sqlite_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
+    with pytest.raises(UnusableDatabaseError, match=r"3\.37 or later"):
+        async with open_key_ring(tmp_path / "keys.db", bcrypt_cost=CHEAPEST_COST):
+            raise AssertionError
+
+
+async def test_an_unfinished_beginning_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_file, "_statements", lambda _: ["CREATE TABLE half (x)", "not SQL"])
+    with pytest.raises(UnusableDatabaseError):
+        sqlite_file.prepare(tmp_path / "keys.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_database_of_the_schema_before_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.db"
+    async with open_world(path) as world:
+        record, _ = await world.key()
+    now = [*sqlite_file._migrations(), (2, "CREATE TABLE later (x);\nCREATE TABLE\nlatest (x);")]
+    monkeypatch.setattr(sqlite_file, "_migrations", lambda: now)
+    for _ in range(2):
+        async with open_world(path) as world:
+            assert (await world.ring.administration.list_keys())[0].key_id == record.key_id
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("SELECT count(*) FROM latest").fetchone() == (0,)
+
+
+async def test_the_database_itself_refuses_to_undo_a_revocation(world: World) -> None:
+    record, _ = await world.key()
+    await world.ring.administration.revoke_key(record.key_id, reason=None)
+    with closing(sqlite3.connect(world.database)) as connection:
+        for undo in ("NULL", "'2099-01-01T00:00:00.000000+00:00'"):
+            with pytest.raises(sqlite3.IntegrityError, match="never undone"):
+                connection.execute(f"UPDATE keys SET revoked_at = {undo}")  # noqa: S608
+        connection.execute("UPDATE keys SET use_count = 7")

@@ -1,0 +1,93 @@
+import asyncio
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from mcp_keys_server import StoreUnavailableError
+from mcp_keys_server.stores import sqlite_store
+from mcp_keys_server.stores.sqlite_store import open_sqlite_store
+from tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_another_process_that_writes_for_a_while_is_waited_for(world: World) -> None:
+    with closing(sqlite3.connect(world.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        _, key = await world_reads(world)
+        waiting = asyncio.create_task(world.ring.administration.revoke_key(key, reason=None))
+        await world_reads(world)
+        other.execute("COMMIT")
+        assert (await waiting).revoked_at is not None
+
+
+async def world_reads(world: World) -> tuple[str, str]:
+    """Reads go on whoever writes: the live record, and a list."""
+    listed = await world.ring.administration.list_keys()
+    if not listed:
+        return "", ""
+    record = await world.ring.store.read_secret(listed[0].prefix)
+    assert record is not None
+    return listed[0].prefix, listed[0].key_id
+
+
+@pytest.fixture(autouse=True)
+async def _one_key(world: World) -> None:
+    await world.key()
+
+
+async def test_a_database_that_stays_locked_is_trouble_and_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "SECONDS_TO_WAIT_FOR_A_WRITER", 0)
+    async with open_sqlite_store(world.database) as hasty:
+        prefix, key_id = await world_reads(world)
+        with closing(sqlite3.connect(world.database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailableError, match="locked"):
+                await hasty.revoke_key("ada", key_id, at=world.clock(), reason=None)
+            other.execute("ROLLBACK")
+        record = await hasty.read_secret(prefix)
+        assert record is not None
+        assert not record.revoked
+        assert await hasty.revoke_key("ada", key_id, at=world.clock(), reason=None) is not None
+
+
+async def test_a_failed_write_leaves_no_half_of_itself_to_the_next(world: World) -> None:
+    with closing(sqlite3.connect(world.database)) as other:
+        other.execute("CREATE TRIGGER no BEFORE INSERT ON secrets BEGIN SELECT RAISE(ABORT, 'no secrets'); END")
+        other.commit()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            await world.key()
+    await world.ring.administration.add_user("eve")
+    with closing(sqlite3.connect(world.database)) as other:
+        assert other.execute("SELECT count(*) FROM keys").fetchone() == (1,)
+
+
+async def test_what_was_begun_is_finished_before_the_database_is_closed(world: World) -> None:
+    _, key_id = await world_reads(world)
+    async with open_sqlite_store(world.database) as store:
+        write = asyncio.create_task(store.revoke_key("ada", key_id, at=world.clock(), reason=None))
+        await asyncio.sleep(0)
+        write.cancel()
+    assert await world.ring.administration.list_keys() == []
+
+
+async def test_the_live_connection_cannot_write_and_holds_no_snapshot(world: World) -> None:
+    async with open_sqlite_store(world.database) as store:
+        prefix, _ = await world_reads(world)
+        await store.read_secret(prefix)
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            store._live.execute("DELETE FROM secrets")
+        with closing(sqlite3.connect(world.database)) as other:
+            busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert busy == 0
+
+
+async def test_a_store_that_is_closed_does_not_answer(world: World) -> None:
+    async with open_sqlite_store(world.database) as store:
+        pass
+    with pytest.raises(StoreUnavailableError):
+        await store.read_secret("12345678")
