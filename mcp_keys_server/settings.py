@@ -2,12 +2,13 @@
 
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -16,11 +17,30 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from mcp_keys_server.core.api_key import parse_tag
+from mcp_keys_server.core.errors import InvalidFieldError
+from mcp_keys_server.core.field_rules import parse_user_id
+
 ENVIRONMENT_PREFIX = "MCP_KEYS_"
 NOT_SETTINGS = frozenset({"MCP_KEYS_API_KEY", "MCP_KEYS_CONFIG"})
 """Variables that are ours and no settings: a credential, and where the file with the settings is."""
 
+
+def _by_rule(parse: Callable[[str], str]) -> AfterValidator:
+    """A rule of the core as a rule of a setting."""
+
+    def validate(value: str) -> str:
+        try:
+            return parse(value)
+        except InvalidFieldError as error:
+            raise ValueError(error.rule) from None
+
+    return AfterValidator(validate)
+
+
 Words = Annotated[tuple[str, ...], NoDecode]
+UserId = Annotated[str, _by_rule(parse_user_id)]
+KeyTag = Annotated[str, _by_rule(parse_tag)]
 
 
 class SettingsError(Exception):
@@ -51,14 +71,14 @@ class Settings(BaseSettings):
     allowed_origins: Words = Field(
         default=(), description="More web origins whose pages may call this server, separated by commas."
     )
-    key_tag: str = Field(default="mhu_", description="What new keys start with. Keys with an earlier tag stay good.")
+    key_tag: KeyTag = Field(default="mhu_", description="What new keys start with. Keys with an earlier tag stay good.")
     bcrypt_cost: int = Field(
         default=12, ge=4, le=16, description="The work that a key hash takes; raised, keys are re-hashed on use."
     )
     secret_delivery: Literal["inline"] = Field(
         default="inline", description="How create_key hands a new key over: inline, in the tool's result."
     )
-    first_user: str | None = Field(
+    first_user: UserId | None = Field(
         default=None, description="On a database without users: make this user with a first key, and print it once."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -115,7 +135,7 @@ def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # n
         return ConfiguredSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         raise SettingsError("; ".join(_explained(detail["loc"], detail["msg"]) for detail in error.errors())) from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"--config: {config} is not TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"--config: {config} cannot be read: {error.strerror}") from None

@@ -61,14 +61,13 @@ def running_server(database: Path, *arguments: str, **more: str) -> Iterator[Run
     assert process.stdout is not None
     printed = ""
     try:
-        # The last thing that is printed before it serves: "Endpoints: ..." or the configuration for the Inspector.
-        while not re.search(r"^(Endpoints: |  npx .*inspector)", printed, re.MULTILINE):
+        while not printed.endswith("Ctrl+C stops the server.\n"):
             line = process.stdout.readline()
             assert line, f"the server ended early: {printed}{log.read_text()}"
             printed += line
-        found = re.search(r"listens on (http://\S+)", printed)
+        found = re.search(r"^Listening on +(\S+)$", printed, re.MULTILINE)
         assert found, printed
-        server = RunningServer(process, found[1], printed, log)
+        server = RunningServer(process, f"http://{found[1]}", printed, log)
         yield server
         server.stop()
     finally:

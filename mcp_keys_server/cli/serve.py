@@ -6,7 +6,6 @@ import anyio
 import click
 
 from mcp_keys_server.cli.options import key_ring_of, with_settings
-from mcp_keys_server.core import field_rules
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.grant import KEYS_ALIAS, RequestedGrant
 from mcp_keys_server.key_ring import KeyRing
@@ -31,13 +30,13 @@ def serve(settings: Settings) -> None:
     from mcp_keys_server.server.log_setup import set_up_logging
 
     async def run() -> None:
-        first_user = None if settings.first_user is None else field_rules.parse_user_id(settings.first_user)
         async with key_ring_of(settings) as ring:
             with closing(listen(settings.host, settings.port)) as listener:
-                policy = host_policy(settings, port=listener.getsockname()[1])
+                host, port, *_ = listener.getsockname()
+                policy = host_policy(settings, port=port)
                 app = build_app(ring, policy)
-                first_key = await _first_key(ring, first_user)
-                _announce(settings, policy.public_url, first_user, first_key)
+                first_key = await _first_key(ring, settings.first_user)
+                _announce(settings, f"{host}:{port}", policy.public_url, first_key)
                 await serve_http(app, listener)
 
     set_up_logging(settings.log_level)
@@ -53,21 +52,26 @@ async def _first_key(ring: KeyRing, first_user: str | None) -> ApiKey | None:
     return key
 
 
-def _announce(settings: Settings, public_url: str, first_user: str | None, key: ApiKey | None) -> None:
-    from mcp_keys_server.server import client_config
+def _announce(settings: Settings, listening_on: str, public_url: str, key: ApiKey | None) -> None:
     from mcp_keys_server.server.endpoints import endpoint_path
 
-    click.echo(f"mcp-keys-server listens on {public_url} with the database {settings.database}")
-    if first_user is None or key is None:
-        click.echo(f"Endpoints: {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}")
-        if first_user is not None:
-            click.echo("There are users already, so --first-user made none. More keys: mcp-keys-server keys create")
-        return
-    url = public_url + endpoint_path(first_user, KEYS_ALIAS)
-    plaintext = key.reveal()
-    click.echo(
-        f"""
-The first user is {first_user}. This is their API key; it is shown this once:
+    click.echo(f"Listening on  {listening_on}")
+    click.echo(f"Database      {settings.database}")
+    click.echo(f"Endpoints     {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}")
+    if settings.first_user is not None:
+        if key is None:
+            click.echo("There are users already, so no first user was made. For a key: mcp-keys-server keys create")
+        else:
+            url = public_url + endpoint_path(settings.first_user, KEYS_ALIAS)
+            click.echo(_first_steps(settings, url, key.reveal()))
+    click.echo("Ctrl+C stops the server.")
+
+
+def _first_steps(settings: Settings, url: str, plaintext: str) -> str:
+    from mcp_keys_server.server import client_config
+
+    return f"""
+The first user is {settings.first_user}. This is their API key; it is shown this once:
 
   key       {plaintext}
   endpoint  {url}
@@ -84,4 +88,3 @@ Claude Code:
 MCP Inspector:
   {client_config.inspector(url, plaintext)}
 """
-    )

@@ -51,10 +51,8 @@ class KeyMint:
     """
 
     def __init__(self, checksum_secret: bytes, *, tag: str = "mhu_") -> None:
-        if not _TAG.fullmatch(tag):
-            raise InvalidFieldError("key_tag", "1 to 15 lower-case letters or digits, a letter first, then '_'")
         self._checksum_secret = checksum_secret
-        self._tag = tag
+        self._tag = parse_tag(tag)
 
     def mint(self) -> ApiKey:
         body = self._tag + secrets.token_urlsafe(RANDOM_BYTES)
@@ -78,6 +76,16 @@ class KeyMint:
     def _checksum(self, body: str) -> str:
         digest = hmac.digest(self._checksum_secret, body.encode("ascii"), "sha256")
         return base64.urlsafe_b64encode(digest[:CHECKSUM_BYTES]).decode("ascii")
+
+
+def parse_tag(text: str) -> str:
+    """
+    Raises:
+        InvalidFieldError: No key can start with this.
+    """
+    if not _TAG.fullmatch(text):
+        raise InvalidFieldError("key_tag", "1 to 15 lower-case letters or digits, a letter first, then '_'")
+    return text
 
 
 def contains_api_key(text: str) -> bool:

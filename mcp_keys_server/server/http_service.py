@@ -7,11 +7,13 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
+from mcp_keys_server.core.errors import McpKeysError
+
 SECONDS_TO_FINISH = 4
 """After that open requests are cut, so that a stop takes less than five seconds whatever clients do."""
 
 
-class PortTakenError(Exception):
+class PortTakenError(McpKeysError):
     """The address cannot be listened on; the message says why and what to do."""
 
 

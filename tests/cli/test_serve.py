@@ -1,0 +1,178 @@
+"""``serve`` as a process of its own."""
+
+import http.client
+import json
+import shlex
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from tests.conftest import KEY
+from tests.running_server import PROGRAM, RunningServer, environment, run, running_server
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "keys.db"
+
+
+def ask(server: RunningServer, key: str, tool: str = "whoami", **arguments: object) -> httpx2.Response:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+    return httpx2.post(server.endpoint(), json=body, headers={"X-API-Key": key, "accept": "application/json"})
+
+
+def test_the_first_user_gets_a_key_that_opens_the_printed_endpoint(database: Path) -> None:
+    with running_server(database, "--first-user", "ada") as server:
+        assert f"endpoint  {server.endpoint()}" in server.printed
+        assert ask(server, server.first_key).json()["result"]["structuredContent"]["user_id"] == "ada"
+        assert server.stop() == 0
+        assert server.first_key not in server.log.read_text()
+
+
+def test_what_is_printed_can_be_pasted(database: Path) -> None:
+    with running_server(database, "--first-user", "ada") as server:
+        blocks = server.printed.split("\n\n")
+        remote, local = (json.loads(block.partition("\n")[2]) for block in blocks if "mcpServers" in block)
+        remote_entry, local_entry = remote["mcpServers"]["keys"], local["mcpServers"]["keys-local"]
+        assert remote_entry["args"][2] == server.endpoint()
+        assert remote_entry["env"]["AUTH_HEADER"] == f"Bearer {server.first_key}"
+        assert Path(local_entry["command"]).is_absolute()
+        initialize = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "initialize",
+            "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "x", "version": "1"},
+            },
+        }
+        spoken = subprocess.run(
+            [local_entry["command"], *local_entry["args"]],
+            input=json.dumps(initialize) + "\n",
+            env=environment(**local_entry["env"]),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(spoken.stdout)["result"]["serverInfo"]["title"] == "MCP Keys"
+        commands = [block.partition("\n")[2] for block in blocks if block.startswith(("Claude Code", "MCP Inspector"))]
+        for command in commands:
+            assert f"Authorization: Bearer {server.first_key}" in shlex.split(command)
+
+
+def test_a_second_start_makes_no_second_first_user(database: Path) -> None:
+    with running_server(database, "--first-user", "ada") as server:
+        key = server.first_key
+    with running_server(database, "--first-user", "eve") as again:
+        assert not KEY.search(again.printed)
+        assert "There are users already" in again.printed
+        assert ask(again, key).status_code == 200
+    assert [
+        user["user_id"] for user in json.loads(run("users", "list", "--json", "--database", str(database)).stdout)
+    ] == ["ada"]
+
+
+def test_the_first_user_may_be_a_setting(database: Path) -> None:
+    with running_server(database, MCP_KEYS_FIRST_USER="ada") as server:
+        assert ask(server, server.first_key).status_code == 200
+
+
+def test_without_a_first_user_it_says_what_the_endpoints_are(database: Path) -> None:
+    with running_server(database, MCP_KEYS_PUBLIC_URL="https://keys.example.com") as server:
+        pass
+    assert "Endpoints     https://keys.example.com/u/USER_ID/keys/mcp\n" in server.printed
+
+
+def test_keys_made_and_revoked_on_the_command_line_count_at_once(database: Path) -> None:
+    at = ("--database", str(database))
+    with running_server(database) as server:
+        assert run("users", "add", "ada", *at).returncode == 0
+        key = json.loads(run("keys", "create", "--user", "ada", "--name", "x", "--json", *at).stdout)
+        assert ask(server, key["key"]).status_code == 200
+        assert run("keys", "revoke", key["key_id"], *at).returncode == 0
+        assert ask(server, key["key"]).status_code == 401
+
+
+def test_two_servers_on_one_database_refuse_what_either_has_revoked(database: Path) -> None:
+    with running_server(database, "--first-user", "ada") as one, running_server(database) as other:
+        for revoking, asked in ((one, other), (other, one)):
+            created = ask(revoking, one.first_key, "create_key", name="x").json()["result"]["structuredContent"]
+            assert ask(asked, created["key"]).status_code == 200
+            ask(revoking, one.first_key, "revoke_key", key_id=created["key_id"])
+            assert ask(asked, created["key"]).status_code == 401
+
+
+def test_an_accepted_request_is_logged_at_debug_only(database: Path) -> None:
+    with running_server(database, "--first-user", "ada") as server:
+        ask(server, server.first_key)
+        ask(server, "forged")
+        server.stop()
+        assert [line.split(" ", 4)[4] for line in server.log.read_text().splitlines()] == [
+            "refused: malformed key_id=None user_id=None client=127.0.0.1"
+        ]
+    with running_server(database, MCP_KEYS_LOG_LEVEL="debug") as verbose:
+        ask(verbose, server.first_key)
+        verbose.stop()
+        assert "accepted: key_id=key_" in verbose.log.read_text()
+        assert not KEY.search(verbose.log.read_text())
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_graceful_and_soon_with_requests_half_sent(database: Path, how: signal.Signals) -> None:
+    with running_server(database, "--first-user", "ada") as server:
+        address = urlsplit(server.base_url)
+        assert address.hostname
+        ask(server, server.first_key)
+        half_sent = http.client.HTTPConnection(address.hostname, address.port)
+        half_sent.putrequest("POST", urlsplit(server.endpoint()).path)
+        for name, value in (
+            ("X-API-Key", server.first_key),
+            ("Content-Type", "application/json"),
+            ("Content-Length", "99"),
+        ):
+            half_sent.putheader(name, value)
+        half_sent.endheaders(b'{"jsonrpc":')
+        with socket.create_connection((address.hostname, address.port)) as silent:
+            silent.send(b"POST /u/ada")
+            begun = time.monotonic()
+            server.process.send_signal(how)
+            assert server.process.wait(20) == 0
+            # The promise that an operator's service manager counts on; the wait is many times as long.
+            assert time.monotonic() - begun < 10
+        half_sent.close()
+    # What was used is written down, and no log is left to be taken over by the next start.
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT use_count FROM keys").fetchone()[0] >= 1
+    assert [entry.name for entry in database.parent.iterdir() if entry.suffix != ".log"] == ["keys.db"]
+
+
+def test_a_taken_port_is_a_sentence(database: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", "--port", str(taken.getsockname()[1]), "--database", str(database))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("mcp-keys-server: cannot listen on 127.0.0.1 port ")
+    assert "--port" in done.stderr
+
+
+def test_an_address_that_is_not_ours_is_a_sentence(database: Path) -> None:
+    for host in ("192.0.2.1", "no.such.host.invalid"):
+        done = run("serve", "--host", host, "--port", "0", "--database", str(database))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"cannot listen on {host}" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_both_names_of_the_program_are_installed() -> None:
+    program = Path(PROGRAM[0])
+    for name in ("mcp-keys-server", "mcp-keys"):
+        done = subprocess.run([program.with_name(name), "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("mcp-keys-server, version")

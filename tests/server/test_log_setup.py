@@ -1,0 +1,57 @@
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from mcp_keys_server.core.api_key import KeyMint
+from mcp_keys_server.server.log_setup import PRINT_PAYLOADS, PRINT_REQUESTS, set_up_logging
+
+KEY = KeyMint(b"secret").mint().reveal()
+HASH = "$2b$12$" + "abcdefghijklmnopqrstuv" + "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDE"
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    root = logging.root
+    loggers = [logging.getLogger(name) for name in (*PRINT_PAYLOADS, *PRINT_REQUESTS)]
+    before = [(logger, logger.level) for logger in (root, *loggers)]
+    handlers = root.handlers[:]
+    root.handlers = []
+    yield
+    root.handlers = handlers
+    for logger, level in before:
+        logger.setLevel(level)
+
+
+def test_keys_and_hashes_are_taken_out_of_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("debug")
+    logger = logging.getLogger("anything")
+    logger.debug("a message with %s", KEY)
+    logger.debug("parameters %r", {"hash": HASH, "header": f"Bearer {KEY}"})
+    try:
+        raise ValueError(KEY)
+    except ValueError:
+        logger.exception("a crash")
+    logger.debug("a stack", stack_info=True)
+    printed = capsys.readouterr()
+    assert KEY[12:] not in printed.err
+    assert HASH[8:] not in printed.err
+    assert f"{KEY[:12]}[redacted]" in printed.err
+    assert "ValueError" in printed.err
+    assert printed.out == ""
+
+
+def test_libraries_that_print_payloads_are_held_back_even_at_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("debug")
+    for name in PRINT_PAYLOADS:
+        logging.getLogger(f"{name}.inner").debug("payload")
+    for name in PRINT_REQUESTS:
+        logging.getLogger(f"{name}.inner").info("request")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_higher_level_holds_for_them_too(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("error")
+    for name in (*PRINT_PAYLOADS, *PRINT_REQUESTS, "mcp_keys_server"):
+        logging.getLogger(name).warning("a warning")
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+
+from mcp_keys_server.settings import Settings, SettingsError, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"MCP_KEYS_{name.upper()}", raising=False)
+
+
+def a_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mcp-keys.toml"
+    path.write_text(text)
+    return path
+
+
+def test_without_any_choice_there_are_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.bcrypt_cost, settings.key_tag) == ("127.0.0.1", 8000, 12, "mhu_")
+    assert (settings.secret_delivery, settings.log_level, settings.public_url) == ("inline", "info", None)
+    assert settings.database == tmp_path / "mcp-keys-server" / "keys.db"
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = a_file(tmp_path, 'port = 1\nhost = "file"\nkey_tag = "file_"')
+    monkeypatch.setenv("MCP_KEYS_PORT", "2")
+    monkeypatch.setenv("MCP_KEYS_HOST", "environment")
+    settings = load_settings(config=config, port=3, host=None)
+    assert (settings.port, settings.host, settings.key_tag) == (3, "environment", "file_")
+
+
+def test_lists_are_separated_by_commas_or_spaces_or_are_lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MCP_KEYS_ALLOWED_HOSTS", "a.example, b.example:* c.example")
+    settings = load_settings(config=a_file(tmp_path, 'allowed_origins = ["https://a.example", "https://b.example"]'))
+    assert settings.allowed_hosts == ("a.example", "b.example:*", "c.example")
+    assert settings.allowed_origins == ("https://a.example", "https://b.example")
+
+
+def test_a_path_is_made_absolute_from_home_or_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(database=Path("~/x.db")).database == tmp_path / "x.db"
+    assert load_settings(database=Path("x.db")).database == tmp_path / "x.db"
+
+
+BAD: dict[str, tuple[str, str, str]] = {
+    "a port of words": ("PORT", "Hunter2", "port .*MCP_KEYS_PORT.*integer"),
+    "a port too high": ("PORT", "70000", "port .*65535"),
+    "a cost too high": ("BCRYPT_COST", "31", "bcrypt_cost .*16"),
+    "a delivery there is not": ("SECRET_DELIVERY", "Hunter2", "secret_delivery .*'inline'"),
+    "a level there is not": ("LOG_LEVEL", "Hunter2", "log_level .*'debug'"),
+    "a tag": ("KEY_TAG", "Hunter2", "key_tag .*lower-case"),
+    "a URL with a path": ("PUBLIC_URL", "https://keys.example.com/Hunter2", "public_url .*no path"),
+    "a URL with a password": ("PUBLIC_URL", "https://ada:Hunter2@keys.example.com", "public_url .*no path"),
+    "a URL of another scheme": ("PUBLIC_URL", "ftp://Hunter2", "public_url .*https://"),
+    "no URL": ("PUBLIC_URL", "Hunter2", "public_url .*https://"),
+    "a first user": ("FIRST_USER", "Hunter2", "first_user .*a-z 0-9"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "rule"), BAD.values(), ids=BAD)
+def test_a_bad_setting_is_named_with_its_rule_and_not_its_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, rule: str
+) -> None:
+    monkeypatch.setenv(f"MCP_KEYS_{name}", value)
+    with pytest.raises(SettingsError, match=rule) as refused:
+        load_settings()
+    assert "Hunter2" not in str(refused.value)
+    monkeypatch.delenv(f"MCP_KEYS_{name}")
+    with pytest.raises(SettingsError, match=rule) as refused:
+        load_settings(config=a_file(tmp_path, f"{name.lower()} = '{value}'"))
+    assert "Hunter2" not in str(refused.value)
+
+
+def test_an_unknown_setting_is_named_wherever_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="prot is no setting.*port") as refused:
+        load_settings(config=a_file(tmp_path, 'prot = "Hunter2"'))
+    assert "Hunter2" not in str(refused.value)
+    monkeypatch.setenv("MCP_KEYS_PROT", "Hunter2")
+    with pytest.raises(SettingsError, match="MCP_KEYS_PROT .*is no setting.*MCP_KEYS_PORT") as refused:
+        load_settings()
+    assert "Hunter2" not in str(refused.value)
+
+
+def test_several_bad_settings_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"(?s)port.*; .*bcrypt_cost"):
+        load_settings(config=a_file(tmp_path, "port = -1\nbcrypt_cost = 99"))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--config: .* is not a file"):
+        load_settings(config=tmp_path / "nothing.toml")
+    with pytest.raises(SettingsError, match="--config: .* is not TOML: .*line 2"):
+        load_settings(config=a_file(tmp_path, "port = 1\nHunter2 4\n"))
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe\0")
+    with pytest.raises(SettingsError, match="--config: .* is not TOML"):
+        load_settings(config=binary)
