@@ -9,9 +9,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import WRONG_ENDPOINT, answer
 from mcp_keys_server.auth.guard import client_address, principal_of
+from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.records import Principal
 
 logger = logging.getLogger(__name__)
+
+LONGEST_LOGGED_PATH = 200
 
 # What the endpoints are not: neither a stream to listen on nor a session to end (both of the legacy protocol).
 _ONLY_POST = answer(405, "method_not_allowed", "This endpoint answers POST only.", {"allow": "POST"})
@@ -36,11 +39,11 @@ class Endpoints:
         alias = self._entered_alias(scope, principal)
         if alias is None:
             logger.info(
-                "refused: not this key's endpoint key_id=%s user_id=%s client=%s path=%.200r",
+                "refused: not this key's endpoint key_id=%s user_id=%s client=%s path=%r",
                 principal.key_id,
                 principal.user_id,
                 client_address(scope),
-                scope["path"],
+                redact(scope["path"][:LONGEST_LOGGED_PATH]),
             )
             await WRONG_ENDPOINT(scope, receive, send)
             return

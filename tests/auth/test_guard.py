@@ -18,7 +18,7 @@ class Behind:
     def __init__(self) -> None:
         self.reached: list[Scope] = []
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         self.reached.append(scope)
         if scope["type"] == "http":
             await send({"type": "http.response.start", "status": 204, "headers": []})

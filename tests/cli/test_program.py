@@ -111,7 +111,17 @@ def test_people_get_tables_and_lines(run: Run) -> None:
     assert KEY.search(text)
     assert "scopes      keys:read keys:write" in text
     table = run("keys", "list").out.splitlines()
-    assert table[0].split() == "KEY_ID USER_ID NAME PREFIX STATUS SCOPES ALIASES EXPIRES_AT LAST_USED_AT".split()
+    assert table[0].split() == [
+        "KEY_ID",
+        "USER_ID",
+        "NAME",
+        "PREFIX",
+        "STATUS",
+        "SCOPES",
+        "ALIASES",
+        "EXPIRES_AT",
+        "LAST_USED_AT",
+    ]
     assert table[1].split()[1:3] == ["ada", "Laptop"]
     assert not KEY.search("\n".join(table))
     users = run("users", "list").out.splitlines()

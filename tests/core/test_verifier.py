@@ -106,7 +106,7 @@ async def test_a_hash_that_is_exchanged_while_bcrypt_runs_is_checked_itself(worl
     other = bcrypt.hashpw(b"another", bcrypt.gensalt(4)).decode()
 
     async def exchange() -> None:
-        await in_the_database(world, f"UPDATE secrets SET key_hash = '{other}' WHERE prefix = '{key.prefix}'")  # noqa: S608
+        await in_the_database(world, f"UPDATE secrets SET key_hash = '{other}' WHERE prefix = '{key.prefix}'")
 
     with pytest.raises(InvalidApiKeyError) as refused:
         await verify_with_something_between(world, key.reveal(), exchange)

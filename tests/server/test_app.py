@@ -3,11 +3,11 @@ from contextlib import closing
 
 import httpx2
 import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from mcp_keys_server import ApiKey
 from mcp_keys_server.auth.guard import KeyGuard
 from mcp_keys_server.server.app import LARGEST_BODY

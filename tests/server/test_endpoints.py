@@ -5,8 +5,8 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server import RequestedGrant
-from tests.server.conftest import BASE_URL
 from tests.server.calls import Answer, call, post
+from tests.server.conftest import BASE_URL
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
