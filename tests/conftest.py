@@ -37,5 +37,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where nothing may be missing, a skipped test is a failed run."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter
     if os.environ.get("MCP_KEYS_TEST_NO_SKIPS") and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -119,7 +119,7 @@ def test_garbage_on_standard_input_is_answered_or_ignored_and_ends_nothing(at: t
     ):
         spoken.say(garbage)
     spoken.say({"jsonrpc": "2.0", "id": "last", "method": "ping"})
-    heard = []
+    heard: list[dict[str, Any]] = []
     while not heard or heard[-1].get("id") != "last":
         heard.append(spoken.hear())
     assert all(message["jsonrpc"] == "2.0" for message in heard)

@@ -2,7 +2,7 @@ from contextlib import closing
 
 import pytest
 
-from mcp_keys_server import Grant, StoreUnavailableError
+from mcp_keys_server import Grant, KeyRecord, StoreUnavailableError
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
 from mcp_keys_server.core.key_issuer import KeyIssuer
@@ -44,7 +44,7 @@ async def test_a_mint_that_does_nothing_but_repeat_itself_is_given_up_on(world: 
     await world.ring.verifier.verify(taken.reveal())
 
 
-async def issue(world: World, taken: ApiKey, *, times: int) -> tuple[object, ApiKey]:
+async def issue(world: World, taken: ApiKey, *, times: int) -> tuple[KeyRecord, ApiKey]:
     mint = RepeatingMint(world.ring.store.checksum_secret, taken, times)
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
         issuer = KeyIssuer(world.ring.store, mint, hasher, world.clock)

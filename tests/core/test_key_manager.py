@@ -23,7 +23,8 @@ async def test_a_key_makes_a_key_of_its_owner_that_remembers_it(world: World) ->
     ada = await world.principal()
     record, key = await world.ring.manager.create_key(ada, name="Laptop", requested=READ_ONLY)
     made = await world.ring.verifier.verify(key.reveal())
-    assert (made.user_id, made.key_id, made.grant.scopes) == ("ada", record.key_id, {"keys:read"})
+    assert (made.user_id, made.key_id) == ("ada", record.key_id)
+    assert made.grant.scopes == {"keys:read"}
     assert (record.parent_key_id, record.name, record.created_at) == (ada.key_id, "Laptop", world.clock.now)
 
 

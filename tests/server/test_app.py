@@ -155,7 +155,7 @@ async def test_a_body_that_is_no_message_is_refused_in_both_eras(
 
 
 async def test_a_session_is_ridden_by_no_other_key(world: World) -> None:
-    """Were there sessions, as upstreams will have: the SDK binds them to what the endpoint tells it of the principal."""
+    """Were there sessions, as upstreams will have: the SDK binds them to what the endpoint tells it."""
     sessions = StreamableHTTPSessionManager(Server("x"), json_response=True)
     app = KeyGuard(
         Endpoints({"keys": AuthContextMiddleware(sessions.asgi_app), "b": sessions.asgi_app}), world.ring.verifier
