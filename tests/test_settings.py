@@ -98,6 +98,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_settings(config=tmp_path / "nothing.toml")
     with pytest.raises(SettingsError, match="--config: .* is not TOML: .*line 2"):
         load_settings(config=a_file(tmp_path, "port = 1\nHunter2 4\n"))
+    if Path("/proc/self/mem").is_file():  # which nobody can read from its beginning
+        with pytest.raises(SettingsError, match="--config: /proc/self/mem cannot be read: "):
+            load_settings(config=Path("/proc/self/mem"))
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\0")
     with pytest.raises(SettingsError, match="--config: .* is not TOML"):

@@ -13,7 +13,10 @@ from mcp_keys_server.settings import Settings, SettingsError
 @click.command()
 @with_settings()
 def stdio(settings: Settings) -> None:
-    """Serve the key tools over standard input and output, as the user of the key in MCP_KEYS_API_KEY."""
+    """Serve the key tools over standard input and output.
+
+    They act for the owner of the key in the environment variable MCP_KEYS_API_KEY.
+    """
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     from mcp_keys_server.server.log_setup import set_up_logging
     from mcp_keys_server.server.stdio import admit, serve_stdio

@@ -59,10 +59,8 @@ class Administration:
             KeyNotFoundError: Nobody has such a key.
         """
         owner = await self._store.find_owner(key_id)
-        if owner is None:
-            raise KeyNotFoundError
-        revoked = await self._store.revoke_key(owner, key_id, at=self._clock(), reason=reason)
-        if revoked is None:
+        revoked = owner and await self._store.revoke_key(owner, key_id, at=self._clock(), reason=reason)
+        if not revoked:
             raise KeyNotFoundError
         return revoked
 

@@ -25,10 +25,6 @@ def parse_user_id(text: str) -> str:
     return _parse_word("user_id", text)
 
 
-def parse_alias(text: str) -> str:
-    return _parse_word("alias", text)
-
-
 def parse_aliases(texts: Iterable[str]) -> frozenset[str]:
     aliases = frozenset(_parse_word("aliases", text) for text in texts)
     if not 1 <= len(aliases) <= MOST_ALIASES:

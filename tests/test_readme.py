@@ -1,0 +1,73 @@
+"""What the README says is so."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import mcp_keys_server
+from mcp_keys_server.cli.program import program
+from mcp_keys_server.server.client_config import INSPECTOR, MCP_REMOTE, claude_desktop_remote
+from mcp_keys_server.settings import Settings
+from tests.running_server import environment
+
+ROOT = Path(mcp_keys_server.__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_settings_are_all_in_the_table_and_no_others() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.+) \|$", README.partition("## Settings")[2], re.MULTILINE)
+    assert [(name, text) for name, _, text in rows] == [
+        (name, field.description) for name, field in Settings.model_fields.items()
+    ]
+    defaults = {name: default.strip("`") for name, default, _ in rows if name != "database"}
+    for name, default in defaults.items():
+        plain = Settings.model_fields[name].default
+        assert default == ("none" if plain in (None, ()) else str(plain)), name
+
+
+def test_the_help_is_what_the_program_prints() -> None:
+    shown = README.partition("<!-- help -->\n```\n")[2].partition("```\n<!-- /help -->")[0]
+    printed = CliRunner().invoke(program, ["--help"], prog_name="mcp-keys-server", terminal_width=200).output
+    assert shown == printed
+
+
+@pytest.mark.parametrize("number", range(README.count("```python")))
+def test_the_examples_run(number: int, tmp_path: Path) -> None:
+    code = README.split("```python\n")[number + 1].partition("```")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"ada \['keys:read', 'keys:write'\] ApiKey\(mhu_.{8}\.\.\.\)\nrevoked\n", done.stdout)
+
+
+def test_the_commands_name_options_that_there_are() -> None:
+    for line in re.findall(r"(?:^|\| )mcp-keys-server (.+)$", README, re.MULTILINE):
+        words = [word for word in line.split() if re.fullmatch(r"[a-z]+", word)][:2]
+        options = re.findall(r"--[a-z-]+", line)
+        command = words if words[0] in ("users", "keys") else words[:1]
+        printed = CliRunner().invoke(program, [*command, "--help"]).output
+        assert printed.startswith("Usage: "), line
+        for option in options:
+            assert option in printed, line
+
+
+def test_the_pinned_clients_are_those_that_are_printed_and_tried() -> None:
+    for pinned in (MCP_REMOTE, INSPECTOR):
+        assert pinned in README
+    shown = README.partition("```json\n")[2].partition("```")[0]
+    made = claude_desktop_remote("https://keys.example.com/u/ada/keys/mcp", "YOUR_KEY")
+    assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", made)
+
+
+@pytest.mark.skipif(not (ROOT / ".ci").is_dir(), reason="needs the repository, not only the package")
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    command = README.partition("Run the tests:\n\n```sh\n")[2].partition("\n")[0]
+    assert command
+    assert command in (ROOT / ".ci" / "run").read_text()
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
