@@ -61,9 +61,9 @@ class Grant:
         return requested.scopes
 
     def _child_aliases(self, requested: RequestedGrant) -> frozenset[str] | None:
-        if requested.aliases is None or self.aliases is None:
-            return requested.aliases or self.aliases
-        if not requested.aliases <= self.aliases:
+        if requested.aliases is None:
+            return self.aliases
+        if self.aliases is not None and not requested.aliases <= self.aliases:
             raise NotPermittedError(
                 f"aliases: a key gives at most what it opens itself, which is: {in_words(self.aliases)}"
             )

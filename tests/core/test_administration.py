@@ -38,7 +38,7 @@ async def test_an_operators_key_manages_keys_for_ever_unless_said_otherwise(worl
     requested = RequestedGrant(frozenset({"x"}), frozenset({"notes"}), timedelta(days=1))
     narrow, _ = await world.key(requested=requested)
     assert narrow.grant.scopes == {"x"}
-    assert narrow.grant.aliases == {"notes"}
+    assert narrow.grant.aliases == frozenset({"notes"})
     assert narrow.grant.expires_at == world.clock.now + timedelta(days=1)
 
 

@@ -8,7 +8,7 @@ from mcp_keys_server import Grant, NotPermittedError, RequestedGrant
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 WORDS = st.frozensets(st.sampled_from(["keys:read", "keys:write", "orders:read", "orders:write"]))
-ALIASES = st.none() | st.frozensets(st.sampled_from(["keys", "notes", "tickets"]), min_size=1)
+ALIASES = st.none() | st.frozensets(st.sampled_from(["keys", "notes", "tickets"]))
 LIVES = st.none() | st.timedeltas(timedelta(seconds=1), timedelta(days=3650))
 GRANTS = st.builds(Grant, WORDS, ALIASES, LIVES.map(lambda life: None if life is None else NOW + life))
 REQUESTS = st.builds(RequestedGrant, st.none() | WORDS, ALIASES, LIVES)

@@ -83,7 +83,7 @@ async def test_everything_that_can_be_given_to_a_key_is_given(world: World, http
     created = (await call(http, key, "create_key", arguments)).structured
     principal = await world.ring.verifier.verify(created["key"])
     assert principal.grant.scopes == {"orders:read"}
-    assert principal.grant.aliases == {"notes"}
+    assert principal.grant.aliases == frozenset({"notes"})
     assert principal.grant.expires_at == world.clock.now + timedelta(hours=12)
 
 
