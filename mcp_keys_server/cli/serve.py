@@ -1,4 +1,4 @@
-"""The HTTP service, and the first user that it may begin with."""
+"""The HTTP service."""
 
 from contextlib import closing
 
@@ -6,9 +6,6 @@ import anyio
 import click
 
 from mcp_keys_server.cli.options import key_ring_of, with_settings
-from mcp_keys_server.core.api_key import ApiKey
-from mcp_keys_server.core.grant import KEYS_ALIAS, RequestedGrant
-from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.settings import Settings
 
 
@@ -24,6 +21,7 @@ from mcp_keys_server.settings import Settings
 def serve(settings: Settings) -> None:
     """Serve every user's endpoint, /u/USER_ID/keys/mcp, over HTTP."""
     # Imported here, because the SDK takes longer to import than all other commands take to run.
+    from mcp_keys_server.cli.welcome import first_steps
     from mcp_keys_server.server.app import build_app
     from mcp_keys_server.server.host_policy import host_policy
     from mcp_keys_server.server.http_service import listen, serve_http
@@ -34,57 +32,11 @@ def serve(settings: Settings) -> None:
             with closing(listen(settings.host, settings.port)) as listener:
                 host, port, *_ = listener.getsockname()
                 policy = host_policy(settings, port=port)
-                app = build_app(ring, policy)
-                first_key = await _first_key(ring, settings.first_user)
-                _announce(settings, f"{host}:{port}", policy.public_url, first_key)
-                await serve_http(app, listener)
+                click.echo(f"Listening on  {host}:{port}")
+                click.echo(f"Database      {settings.database}")
+                click.echo(await first_steps(ring, settings, policy.public_url))
+                click.echo("Ctrl+C stops the server.")
+                await serve_http(build_app(ring, policy), listener)
 
     set_up_logging(settings.log_level)
     anyio.run(run)
-
-
-async def _first_key(ring: KeyRing, first_user: str | None) -> ApiKey | None:
-    """A key for the first user, if there is to be one and there are no users yet."""
-    if first_user is None or await ring.administration.list_users():
-        return None
-    await ring.administration.add_user(first_user)
-    _, key = await ring.administration.create_key(first_user, name="First key", requested=RequestedGrant())
-    return key
-
-
-def _announce(settings: Settings, listening_on: str, public_url: str, key: ApiKey | None) -> None:
-    from mcp_keys_server.server.endpoints import endpoint_path
-
-    click.echo(f"Listening on  {listening_on}")
-    click.echo(f"Database      {settings.database}")
-    click.echo(f"Endpoints     {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}")
-    if settings.first_user is not None:
-        if key is None:
-            click.echo("There are users already, so no first user was made. For a key: mcp-keys-server keys create")
-        else:
-            url = public_url + endpoint_path(settings.first_user, KEYS_ALIAS)
-            click.echo(_first_steps(settings, url, key.reveal()))
-    click.echo("Ctrl+C stops the server.")
-
-
-def _first_steps(settings: Settings, url: str, plaintext: str) -> str:
-    from mcp_keys_server.server import client_config
-
-    return f"""
-The first user is {settings.first_user}. This is their API key; it is shown this once:
-
-  key       {plaintext}
-  endpoint  {url}
-
-Claude Desktop, through mcp-remote (claude_desktop_config.json):
-{client_config.claude_desktop_remote(url, plaintext)}
-
-Claude Desktop, on this machine without HTTP:
-{client_config.claude_desktop_stdio(settings.database, plaintext)}
-
-Claude Code:
-  {client_config.claude_code(url, plaintext)}
-
-MCP Inspector:
-  {client_config.inspector(url, plaintext)}
-"""

@@ -1,0 +1,40 @@
+"""What ``serve`` tells an operator to do next, and the first user that it may begin with."""
+
+from mcp_keys_server.core.grant import KEYS_ALIAS, RequestedGrant
+from mcp_keys_server.key_ring import KeyRing
+from mcp_keys_server.server import client_config
+from mcp_keys_server.server.endpoints import endpoint_path
+from mcp_keys_server.settings import Settings
+
+
+async def first_steps(ring: KeyRing, settings: Settings, public_url: str) -> str:
+    """What to do next. If there is to be a first user and there is none yet, it makes them, with a key to begin with."""
+    endpoints = f"Endpoints     {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}\n"
+    if await ring.administration.list_users():
+        return endpoints + "For a new key: mcp-keys-server keys create --user USER_ID --name NAME"
+    if settings.first_user is None:
+        return endpoints + "There are no users yet. For the first: mcp-keys-server serve --first-user NAME"
+    user = await ring.administration.add_user(settings.first_user)
+    _, key = await ring.administration.create_key(user.user_id, name="First key", requested=RequestedGrant())
+    return _paste(public_url + endpoint_path(user.user_id, KEYS_ALIAS), user.user_id, key.reveal(), settings)
+
+
+def _paste(url: str, user_id: str, plaintext: str, settings: Settings) -> str:
+    return f"""
+The first user is {user_id}. This is their API key; it is shown this once:
+
+  key       {plaintext}
+  endpoint  {url}
+
+Claude Desktop, through mcp-remote (claude_desktop_config.json):
+{client_config.claude_desktop_remote(url, plaintext)}
+
+Claude Desktop, on this machine without HTTP:
+{client_config.claude_desktop_stdio(settings.database, plaintext)}
+
+Claude Code:
+  {client_config.claude_code(url, plaintext)}
+
+MCP Inspector:
+  {client_config.inspector(url, plaintext)}
+"""
