@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+_CARRIERS = frozenset({b"authorization", b"x-api-key"})
+
 
 class NoCredentialError(Exception):
     """No key was sent, or only one of a scheme that is not ours."""
@@ -20,16 +22,14 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
         NoCredentialError: There is none. An empty header, as some clients on Windows send, counts as none.
         SeveralCredentialsError: There are two or more, in whatever headers and of whatever kind.
     """
-    found = [(name, value.strip()) for name, value in headers if name in (b"authorization", b"x-api-key")]
-    credentials = [(name, value) for name, value in found if value]
+    credentials = [(name, value) for name, value in headers if name in _CARRIERS and value.strip()]
     if not credentials:
         raise NoCredentialError
     if len(credentials) > 1:
         raise SeveralCredentialsError
     name, value = credentials[0]
     if name == b"authorization":
-        scheme, _, value = value.partition(b" ")
-        value = value.strip()
-        if scheme.lower() != b"bearer" or not value:
+        scheme, _, value = value.strip().partition(b" ")
+        if scheme.lower() != b"bearer" or not value.strip():
             raise NoCredentialError
-    return value.decode("latin-1")
+    return value.strip().decode("latin-1")

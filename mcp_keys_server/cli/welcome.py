@@ -8,7 +8,7 @@ from mcp_keys_server.settings import Settings
 
 
 async def first_steps(ring: KeyRing, settings: Settings, public_url: str) -> str:
-    """What to do next. It makes the first user, with a key to begin with, if there is to be one and there is none yet."""
+    """What to do next. It makes the first user, with a key, if there is to be one and there is none yet."""
     endpoints = f"Endpoints     {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}\n"
     if await ring.administration.list_users():
         return endpoints + "For a new key: mcp-keys-server keys create --user USER_ID --name NAME"

@@ -1,7 +1,7 @@
 """The memory of which key fits which hash."""
 
-import hmac
 import secrets
+from hashlib import blake2b
 
 from mcp_keys_server.core.api_key import ApiKey
 
@@ -9,7 +9,7 @@ from mcp_keys_server.core.api_key import ApiKey
 class ProvenFacts:
     """Remembers that a key fits a hash: a fact that no administrator can make untrue, and so never a stale one.
 
-    Whether the key is good is not in here. A fact is kept as its HMAC under a random key of this process, so the
+    Whether the key is good is not in here. A fact is kept as its MAC under a random key of this process, so the
     memory holds no plaintext, and nothing that could be compared with another process's memory.
 
     Bounded by two generations: when the young one is full it becomes the old one, and what was not asked for since
@@ -38,5 +38,6 @@ class ProvenFacts:
 
     def fact(self, key: ApiKey, key_hash: str) -> bytes:
         """The name under which it is remembered that this key fits this hash."""
-        # Cut to 128 bits: nobody can search for collisions under a key that never leaves the process.
-        return hmac.digest(self._process_key, (key.reveal() + key_hash).encode(), "sha256")[:16]
+        # 128 bits are enough, because nobody can search for collisions under a key that never leaves the process; and
+        # BLAKE2b is a MAC by itself (RFC 7693 section 2.9) in a third of the time that an HMAC takes.
+        return blake2b((key.reveal() + key_hash).encode(), key=self._process_key, digest_size=16).digest()

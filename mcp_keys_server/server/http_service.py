@@ -24,11 +24,15 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise PortTakenError(
             f"cannot listen on {host} port {port}: {error.strerror}; stop what uses it, or give another --port"
         ) from error
+    # Which accepted sockets inherit, and which asyncio does not set on those of a listener that names no protocol: an
+    # answer is written in two pieces, and the second would wait 40 ms for the first to be acknowledged.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def serve_http(app: Starlette, listener: socket.socket) -> None:

@@ -66,14 +66,11 @@ UPDATE keys SET use_count = use_count + ?, last_used_at = max(?, coalesce(last_u
 """
 
 
+@lru_cache(maxsize=10_000)  # the same row always means the same, and most requests read one that was read before
 def secret_record(row: Row) -> SecretRecord:
-    key_hash, revoked, owner_disabled, *about_the_key = row
-    return SecretRecord(_principal(*about_the_key), key_hash, bool(revoked), bool(owner_disabled))
-
-
-@lru_cache(maxsize=10_000)  # the same text always means the same, and nearly every request reads the text of the last
-def _principal(user_id: str, key_id: str, scopes: str, aliases: str | None, expires_at: str | None) -> Principal:
-    return Principal(user_id, key_id, _grant(scopes, aliases, expires_at))
+    key_hash, revoked, owner_disabled, user_id, key_id, scopes, aliases, expires_at = row
+    principal = Principal(user_id, key_id, _grant(scopes, aliases, expires_at))
+    return SecretRecord(principal, key_hash, bool(revoked), bool(owner_disabled))
 
 
 def key_record(row: Row) -> KeyRecord:
