@@ -177,3 +177,23 @@ def test_both_names_of_the_program_are_installed() -> None:
     for name in ("mcp-keys-server", "mcp-keys"):
         done = subprocess.run([program.with_name(name), "--version"], capture_output=True, text=True, check=True)
         assert done.stdout.startswith("mcp-keys-server, version")
+
+
+def test_white_space_around_a_header_is_no_part_of_it(database: Path) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    with running_server(database, "--first-user", "ada") as server:
+        address = urlsplit(server.base_url)
+        headers = {
+            "Host": "localhost",
+            "X-API-Key": server.first_key,
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+        lines = [f"{name}: \t {value} \t\r\n" for name, value in headers.items()]
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(f"POST /u/ada/keys/mcp HTTP/1.1\r\n{''.join(lines)}\r\n{body}".encode())
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            assert answer.status == 200
