@@ -1,0 +1,36 @@
+"""One server for all of these tests, and the clients that are installed beside it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.node_clients import NodeClients
+from tests.conftest import KEY
+from tests.running_server import RunningServer, running_server
+
+NODE_CLIENTS = "MCP_KEYS_TEST_NODE_CLIENTS"
+
+
+@pytest.fixture(scope="package")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data") / "keys.db"
+
+
+@pytest.fixture(scope="package")
+def server(database: Path) -> Iterator[RunningServer]:
+    """It serves Ada, logs all it can, and has logged no key when it stops."""
+    with running_server(database, "--first-user", "ada", MCP_KEYS_LOG_LEVEL="debug") as running:
+        yield running
+    log = running.log.read_text()
+    assert "accepted: " in log
+    assert not KEY.search(log)
+
+
+@pytest.fixture(scope="session")
+def node_clients() -> NodeClients:
+    folder = os.getenv(NODE_CLIENTS)
+    if not folder:
+        pytest.skip(f"set {NODE_CLIENTS}; .ci/install-node-clients makes it")
+    return NodeClients(Path(folder).resolve(strict=True))
