@@ -1,0 +1,27 @@
+"""What every part of the benchmark gets to work with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured. As it is here, a whole run takes one to two minutes."""
+
+    bcrypt_cost: int = 12
+    rounds: int = 15
+    calls: int = 20_000
+    """In this process, in each round."""
+    seconds: float = 1.0
+    """Of requests over HTTP, in each round."""
+    connections: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    effort: Effort
+    folder: Path
+    """Empty, and private to the part."""
+    progress: Progress

@@ -1,0 +1,45 @@
+"""Under which conditions a run was made."""
+
+import os
+import platform
+import sqlite3
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.benchmarks.bench import Effort
+from tests.benchmarks.neighbours import CAN_BE_SEEN
+from tests.benchmarks.rounds import RULE
+
+_PACKAGES = ("mcp-keys-server", "mcp", "bcrypt", "anyio", "pydantic", "starlette", "uvicorn", "httptools")
+
+
+def conditions(arguments: Sequence[str], effort: Effort) -> dict[str, str]:
+    """What somebody needs to know in order to judge the figures, or to repeat them."""
+    return {
+        "command": " ".join(["python -m tests.benchmarks", *arguments]),
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load": f"{os.getloadavg()[0]:.2f} processes on average in the minute before",
+        "versions": ", ".join(
+            [
+                f"{platform.python_implementation()} {platform.python_version()}",
+                *(f"{name} {version(name)}" for name in _PACKAGES),
+                f"SQLite {sqlite3.sqlite_version}",
+            ]
+        ),
+        "method": f"contestants take turns in {effort.rounds} rounds after one that does not count; in this process "
+        f"{effort.calls:,} calls a round with garbage collection off, over HTTP {effort.seconds:g} s a round on "
+        f"{effort.connections} connections with the server collecting as it does when it serves; "
+        f"bcrypt at cost {effort.bcrypt_cost}",
+        "disturbance": RULE if CAN_BE_SEEN else "not visible on this system; every round counts",
+    }
+
+
+def _processor() -> str:
+    about = Path("/proc/cpuinfo")
+    if about.exists():
+        for line in about.read_text("utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,47 @@
+"""What is measured, and how many rounds of it become one row of the table."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Quantity(StrEnum):
+    """What a round tells of a contestant. All times are in microseconds."""
+
+    CALL = "time of one call"
+    RATE = "requests per second"
+    P99 = "99th percentile of the time of one request"
+    PROCESSOR = "processor time of the server for one request"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of the rounds, and the bounds of the middle half of them."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        if len(values) == 1:
+            return cls(values[0], values[0], values[0])
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+        return cls(median, low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: what was measured, and the same quantity of what it is compared with."""
+
+    what: str
+    quantity: Quantity
+    measured: Spread
+    compared_with: str
+    reference: Spread
+    ratio: Spread
+    rounds_run: int
+    rounds_kept: int
+    rounds_quiet: int
+    """As many as were kept, unless there were too few of them."""

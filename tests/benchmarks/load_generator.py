@@ -1,0 +1,133 @@
+"""A program that keeps some connections busy with one request each, and says how that went.
+
+It reads jobs from standard input, a line of JSON each, and ends with it. It speaks just enough HTTP for answers with a
+known length, because a whole HTTP client takes more time for a request than the server that it is to measure.
+"""
+
+import asyncio
+import gc
+import json
+import re
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import TypedDict
+
+from tests.benchmarks.mcp_requests import ANSWER
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_EXPECTED = ANSWER.encode("ascii")
+
+
+class Job(TypedDict):
+    port: int
+    requests: list[str]
+    """One for each connection."""
+    seconds: float
+
+
+class Outcome(TypedDict):
+    requests: int
+    seconds: float
+    p99: float
+    """Microseconds."""
+    processor_seconds: float
+    """Of this process since it began."""
+
+
+class Connection(asyncio.Protocol):
+    """Sends its request again as soon as it is answered, until the time is over."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request = request
+        self.times: list[int] = []
+        """Nanoseconds from each request to its answer."""
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answer = b""
+        self._sent = 0
+        self._end = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def start(self, end: int) -> None:
+        self._end = end
+        self._send()
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        if not _is_whole(self._answer):
+            return
+        now = time.perf_counter_ns()
+        if not self._answer.startswith(b"HTTP/1.1 200 ") or _EXPECTED not in self._answer:
+            self.connection_lost(RuntimeError(f"a tool call was not answered as it should be: {self._answer!r}"))
+            return
+        self.times.append(now - self._sent)
+        self._answer = b""
+        if now < self._end:
+            self._send()
+        elif not self.done.done():
+            self.done.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(exc or ConnectionError("the server closed a connection"))
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter_ns()
+        self._transport.write(self.request)
+
+
+def _is_whole(answer: bytes) -> bool:
+    head = answer.find(b"\r\n\r\n") + 4
+    if head < 4:
+        return False
+    length = _LENGTH.search(answer, 0, head)
+    if length is None:
+        raise RuntimeError("an answer has no content-length")
+    return len(answer) >= head + int(length[1])
+
+
+async def keep_busy(job: Job) -> Outcome:
+    loop = asyncio.get_running_loop()
+    connections = []
+    for request in job["requests"]:
+        _, connection = await loop.create_connection(
+            partial(Connection, request.encode("ascii")), "127.0.0.1", job["port"]
+        )
+        connections.append(connection)
+    gc.collect()
+    gc.disable()
+    started = time.perf_counter_ns()
+    for connection in connections:
+        connection.start(started + int(job["seconds"] * 1e9))
+    try:
+        await asyncio.gather(*(connection.done for connection in connections))
+        taken = time.perf_counter_ns() - started
+    finally:
+        gc.enable()
+        for connection in connections:
+            connection.close()
+    times = [one / 1000 for connection in connections for one in connection.times]
+    return Outcome(requests=len(times), seconds=taken / 1e9, p99=_p99(times), processor_seconds=time.process_time())
+
+
+def _p99(times: Sequence[float]) -> float:
+    return statistics.quantiles(times, n=100, method="inclusive")[98]
+
+
+def main() -> None:
+    with asyncio.Runner() as runner:
+        for line in sys.stdin:
+            sys.stdout.write(json.dumps(runner.run(keep_busy(json.loads(line)))) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A program that serves one MCP tool, which does nothing, twice from one application: with our authentication and
+without. It says in a line of JSON where, and which keys open it, and stops when its standard input ends.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mcp_keys_server import KeyRing, Principal, open_key_ring
+from mcp_keys_server.auth.guard import PRINCIPAL, KeyGuard
+from mcp_keys_server.core.grant import KEYS_ALIAS
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from mcp_keys_server.server.app import LARGEST_BODY
+from mcp_keys_server.server.endpoints import Endpoints
+from mcp_keys_server.server.host_policy import host_policy
+from mcp_keys_server.server.http_service import listen, serve_http
+from mcp_keys_server.server.log_setup import set_up_logging
+from mcp_keys_server.settings import Settings
+from tests.benchmarks.keys_at_hand import add_keys, user_name
+from tests.benchmarks.mcp_requests import ANSWER, TOOL
+
+WITH_US = "/u"
+WITHOUT_US = "/open"
+PROCESSOR_TIME = "/processor-time"
+
+
+class Announcement(TypedDict):
+    port: int
+    keys: dict[str, str]
+    """By user id."""
+
+
+class NoGuard:
+    """Asks for nothing: everybody is the same principal."""
+
+    def __init__(self, app: ASGIApp, principal: Principal) -> None:
+        self._app = app
+        self._principal = principal
+        self._user = AuthenticatedUser(AccessToken(token="", client_id=principal.key_id, scopes=[]))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[PRINCIPAL] = self._principal
+        scope["user"] = self._user
+        await self._app(scope, receive, send)
+
+
+def build_noop_app(ring: KeyRing, nobody: Principal, *, port: int) -> Starlette:
+    """Put together as ``server.app`` does it, around another tool."""
+    sessions = StreamableHTTPSessionManager(
+        _noop_server(),
+        stateless=True,
+        json_response=True,
+        security_settings=host_policy(Settings(), port=port).for_sdk(),
+        max_request_body_size=LARGEST_BODY,
+    )
+    endpoint = AuthContextMiddleware(sessions.asgi_app)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with sessions.run():
+            yield
+
+    return Starlette(
+        routes=[
+            # First, because finding the second takes a little longer, and that is to be ours.
+            Mount(WITHOUT_US, NoGuard(endpoint, nobody)),
+            Mount(WITH_US, KeyGuard(Endpoints({KEYS_ALIAS: endpoint}), ring.verifier)),
+            Route(PROCESSOR_TIME, _processor_time),
+        ],
+        lifespan=lifespan,
+    )
+
+
+def _noop_server() -> Server[Any]:
+    tool = Tool(name=TOOL, input_schema={"type": "object", "additionalProperties": False})
+    result = CallToolResult(content=[TextContent(text=ANSWER)])
+
+    async def list_tools(_: object, __: object) -> ListToolsResult:
+        return ListToolsResult(tools=[tool])
+
+    async def call_tool(_: object, __: object) -> CallToolResult:
+        return result
+
+    return Server(
+        TOOL,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        get_tool_input_schema=lambda name: tool.input_schema if name == TOOL else None,
+    )
+
+
+async def _processor_time(_: Request) -> Response:
+    return JSONResponse(time.process_time())
+
+
+async def serve(database: Path, users: int) -> None:
+    # The cheapest cost, because all keys are proven before the first request that counts.
+    async with open_key_ring(database, bcrypt_cost=CHEAPEST_COST) as ring:
+        keys = [key.reveal() for key in await add_keys(ring, users)]
+        nobody = await ring.verifier.verify(keys[0])
+        listener = listen("127.0.0.1", 0)
+        port: int = listener.getsockname()[1]
+        by_user = {user_name(number): key for number, key in enumerate(keys)}
+        sys.stdout.write(json.dumps(Announcement(port=port, keys=by_user)) + "\n")
+        sys.stdout.flush()
+        await serve_http(build_noop_app(ring, nobody, port=port), listener)
+
+
+def _stop_with_standard_input() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    signal.raise_signal(signal.SIGTERM)
+
+
+def main() -> None:
+    set_up_logging("info")
+    threading.Thread(target=_stop_with_standard_input, daemon=True).start()
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()

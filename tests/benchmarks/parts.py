@@ -1,0 +1,26 @@
+"""The parts of the benchmark by name, and a run through some of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.benchmarks.bench import Bench, Effort
+from tests.benchmarks.figures import Row
+from tests.benchmarks.progress import Progress
+from tests.benchmarks.tool_calls import http
+from tests.benchmarks.verification import cold, forged, warm
+
+Part = Callable[[Bench], Sequence[Row]]
+
+PARTS: Final[Mapping[str, Part]] = {"warm": warm, "cold": cold, "forged": forged, "http": http}
+
+
+def measure(names: Sequence[str], effort: Effort, folder: Path, progress: Progress) -> Sequence[Row]:
+    """The rows of these parts, which keep what they need in the folder."""
+    rows: list[Row] = []
+    for name in names:
+        part_folder = folder / name
+        part_folder.mkdir(mode=0o700)
+        rows += PARTS[name](Bench(effort, part_folder, progress))
+    progress.clear()
+    return rows

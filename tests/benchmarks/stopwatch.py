@@ -1,0 +1,27 @@
+"""Work of this process on the clock."""
+
+import time
+from collections.abc import Callable
+
+import bcrypt
+
+from tests.benchmarks.figures import Quantity
+from tests.benchmarks.rounds import Contestant, Figures
+
+
+def timed(work: Callable[[], object], *, calls: int) -> Contestant:
+    """A contestant that does this work, which is so many calls."""
+
+    def contestant() -> Figures:
+        started = time.perf_counter_ns()
+        work()
+        return {Quantity.CALL: (time.perf_counter_ns() - started) / 1000 / calls}
+
+    return contestant
+
+
+def bare_bcrypt(cost: int) -> Contestant:
+    """What everything is measured against: one check by the library itself."""
+    password = b"not a key, but as long as one is: fifty-five characters"
+    hashed = bcrypt.hashpw(password, bcrypt.gensalt(cost))
+    return timed(lambda: bcrypt.checkpw(password, hashed), calls=1)

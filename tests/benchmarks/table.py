@@ -1,0 +1,52 @@
+"""The rows as a table in Markdown, which reads well in a terminal too."""
+
+from collections.abc import Sequence
+
+from tests.benchmarks.figures import Quantity, Row, Spread
+
+_HEADINGS = ("what", "median (middle half)", "compared with", "median", "ratio (middle half)", "rounds")
+
+
+def table(rows: Sequence[Row]) -> str:
+    cells = [_HEADINGS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADINGS))]
+    lines = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in cells]
+    rule = " | ".join("-" * width for width in widths)
+    return "".join(f"| {line} |\n" for line in [lines[0], rule, *lines[1:]])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.what,
+        _spread(row.measured, row.quantity),
+        row.compared_with,
+        _figure(row.reference.median, row.quantity),
+        _ratio(row.ratio),
+        _rounds(row),
+    )
+
+
+def _rounds(row: Row) -> str:
+    kept = f"{row.rounds_kept} of {row.rounds_run}"
+    return kept if row.rounds_quiet >= row.rounds_kept else f"{kept}, only {row.rounds_quiet} quiet"
+
+
+def _spread(spread: Spread, quantity: Quantity) -> str:
+    return f"{_figure(spread.median, quantity)} ({_figure(spread.low, quantity)} to {_figure(spread.high, quantity)})"
+
+
+def _figure(value: float, quantity: Quantity) -> str:
+    if quantity is Quantity.RATE:
+        return f"{value:,.0f}/s"
+    return f"{_short(value / 1000)} ms" if value >= 1000 else f"{_short(value)} µs"
+
+
+def _ratio(ratio: Spread) -> str:
+    if ratio.median < 0.01:
+        return f"1 : {1 / ratio.median:,.0f}"
+    return f"{_short(ratio.median)} ({_short(ratio.low)} to {_short(ratio.high)})"
+
+
+def _short(value: float) -> str:
+    """Three digits that matter."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

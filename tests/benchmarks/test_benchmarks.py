@@ -1,0 +1,30 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.__main__ import main
+from tests.benchmarks.bench import Effort
+
+SHORT = Effort(bcrypt_cost=4, rounds=1, calls=100, seconds=0.05, connections=2)
+
+
+def test_a_run_prints_a_row_for_everything_that_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "figures.json"
+    main(["--json", str(report)], SHORT)
+    printed = capsys.readouterr().out
+    measured = [(row["what"], row["compared_with"]) for row in json.loads(report.read_text("utf-8"))["rows"]]
+    rows = [line.split("|")[1:4:2] for line in printed.splitlines() if line.startswith("| ")][2:]
+    assert [(what.strip(), compared_with.strip()) for what, compared_with in rows] == measured
+    names = [what.partition(",")[0] for what, _ in measured]
+    assert names == ["warm verification"] * 2 + ["cold verification", "forged key refused"] + ["tool call"] * 6
+    assert "command: python -m tests.benchmarks" in printed
+    assert "machine: " in printed
+    assert "versions: " in printed
+
+
+def test_an_unknown_part_is_named_together_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["hot"], SHORT)
+    assert stopped.value.code == 2
+    assert "'hot'; there are: warm, cold, forged, http" in capsys.readouterr().err

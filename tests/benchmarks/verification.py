@@ -1,0 +1,96 @@
+"""Verification in this process: of keys that are proven, of one that is not, and of strings that never were keys."""
+
+import hmac
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import cycle, islice
+
+from mcp_keys_server import InvalidApiKeyError
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from mcp_keys_server.stores.sqlite_statements import READ_SECRET
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.figures import Quantity, Row
+from tests.benchmarks.keys_at_hand import opened_ring
+from tests.benchmarks.rounds import Figures, run_rounds
+from tests.benchmarks.stopwatch import bare_bcrypt, timed
+
+_KEYS = 100
+_BARE_BCRYPT = "one bare bcrypt.checkpw"
+
+
+def warm(bench: Bench) -> Sequence[Row]:
+    database = bench.folder / "keys.db"
+    calls = bench.effort.calls
+    # Hashed at the cheapest cost, because no bcrypt is left in a warm verification.
+    with opened_ring(database, bcrypt_cost=CHEAPEST_COST) as opened:
+        verifier = opened.ring.verifier
+        checksum_secret = opened.ring.store.checksum_secret
+        keys = list(islice(cycle((key.reveal(), key.prefix) for key in opened.add_keys(_KEYS)), calls))
+
+        async def verify() -> None:
+            for presented, _ in keys:
+                await verifier.verify(presented)
+
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+
+            def take_hmac_and_read() -> None:
+                for presented, prefix in keys:
+                    hmac.digest(checksum_secret, presented.encode("ascii"), "sha256")
+                    connection.execute(READ_SECRET, (prefix,)).fetchall()
+
+            contestants = {
+                "ours": timed(lambda: opened.runner.run(verify()), calls=calls),
+                "bare": timed(take_hmac_and_read, calls=calls),
+                "bcrypt": bare_bcrypt(bench.effort.bcrypt_cost),
+            }
+            rounds = run_rounds("warm verification", bench, contestants)
+    what = "warm verification, its live record read"
+    bare = "one HMAC and one bare sqlite3 read of the same row"
+    return [
+        rounds.compare(what, Quantity.CALL, "ours", "bare", compared_with=bare),
+        rounds.compare(what, Quantity.CALL, "ours", "bcrypt", compared_with=_BARE_BCRYPT),
+    ]
+
+
+def cold(bench: Bench) -> Sequence[Row]:
+    database = bench.folder / "keys.db"
+    cost = bench.effort.bcrypt_cost
+    with opened_ring(database, bcrypt_cost=cost) as opened:
+        (key,) = opened.add_keys(1)
+
+    def verify_first() -> Figures:
+        # Opened anew each time, off the clock, because nothing is proven then, as in a new process.
+        with opened_ring(database, bcrypt_cost=cost) as anew:
+            return timed(lambda: anew.runner.run(anew.ring.verifier.verify(key.reveal())), calls=1)()
+
+    rounds = run_rounds("cold verification", bench, {"ours": verify_first, "bcrypt": bare_bcrypt(cost)})
+    what = "cold verification, the first use of a key in a process"
+    return [rounds.compare(what, Quantity.CALL, "ours", "bcrypt", compared_with=_BARE_BCRYPT)]
+
+
+def forged(bench: Bench) -> Sequence[Row]:
+    calls = bench.effort.calls
+    with opened_ring(bench.folder / "keys.db", bcrypt_cost=CHEAPEST_COST) as opened:
+        (key,) = opened.add_keys(1)
+        verifier = opened.ring.verifier
+        # All that can be seen of a real key, and the rest guessed.
+        seen, length = key.tag + key.prefix, len(key.reveal())
+        forgeries = [(seen + secrets.token_urlsafe(length))[:length] for _ in range(_KEYS)]
+
+        async def refuse() -> None:
+            for presented in islice(cycle(forgeries), calls):
+                try:
+                    await verifier.verify(presented)
+                except InvalidApiKeyError:
+                    continue
+                raise AssertionError("a forged key was let in")
+
+        contestants = {
+            "ours": timed(lambda: opened.runner.run(refuse()), calls=calls),
+            "bcrypt": bare_bcrypt(bench.effort.bcrypt_cost),
+        }
+        rounds = run_rounds("forged keys", bench, contestants)
+    what = "forged key refused, without store and bcrypt"
+    return [rounds.compare(what, Quantity.CALL, "ours", "bcrypt", compared_with=_BARE_BCRYPT)]
