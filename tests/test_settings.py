@@ -42,6 +42,11 @@ def test_lists_are_separated_by_commas_or_spaces_or_are_lists(monkeypatch: pytes
     assert settings.allowed_origins == ("https://a.example", "https://b.example")
 
 
+def test_a_level_is_one_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCP_KEYS_LOG_LEVEL", "DEBUG")
+    assert load_settings().log_level == "debug"
+
+
 def test_a_path_is_made_absolute_from_home_or_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,8 @@
-"""What a request gets that is not let in: one answer for each thing that may be known, and no more of them."""
+"""What a request gets that is not let in: one answer for each thing that may be known, and no more of them.
+
+Each is a JSON-RPC error without an id, which is what a refusal of the streamable HTTP transport may hold (2026-07-28,
+basic/transports, "Sending Messages"), and what the clients show to people.
+"""
 
 from typing import Final
 
@@ -6,44 +10,45 @@ from starlette.responses import JSONResponse
 
 HOW_TO_SEND_A_KEY: Final = "Send one as 'Authorization: Bearer YOUR_KEY' or as 'X-API-Key: YOUR_KEY'."
 SECONDS_TO_RETRY_AFTER: Final = 5
+# JSON-RPC 2.0 section 5.1; the first two are of the range that it leaves to servers.
+REFUSED: Final = -32001
+TRY_AGAIN: Final = -32000
+INVALID_REQUEST: Final = -32600
 _CHALLENGE: Final = 'Bearer realm="mcp-keys"'
-_NOT_ACCEPTED: Final = {
-    "error": "invalid_token",
-    "error_description": "This needs an API key that is valid here: the one sent is mistyped, expired or revoked, "
-    f"or none was sent. {HOW_TO_SEND_A_KEY}",
-}
+_NOT_ACCEPTED: Final = (
+    "This needs an API key that is valid here: the one sent is mistyped, expired or revoked, or none was sent. "
+    + HOW_TO_SEND_A_KEY
+)
 
 
-def answer(status: int, error: str, description: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An error in the form that OAuth clients know (RFC 6749 section 5.2), never kept by any cache."""
-    body = {"error": error, "error_description": description}
-    return JSONResponse(body, status, {"cache-control": "no-store", **(headers or {})})
+def refusal(status: int, message: str, *, code: int = REFUSED, **headers: str) -> JSONResponse:
+    """The answer with this status and sentence, never kept by any cache."""
+    body = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return JSONResponse(body, status, {"cache-control": "no-store", **named})
 
 
 # RFC 6750 section 3.1: no error code for a request that carried no credentials.
-NO_KEY: Final = JSONResponse(_NOT_ACCEPTED, 401, {"cache-control": "no-store", "www-authenticate": _CHALLENGE})
-BAD_KEY: Final = JSONResponse(
-    _NOT_ACCEPTED,
+NO_KEY: Final = refusal(401, _NOT_ACCEPTED, www_authenticate=_CHALLENGE)
+BAD_KEY: Final = refusal(
     401,
-    {
-        "cache-control": "no-store",
-        "www-authenticate": f'{_CHALLENGE}, error="invalid_token", '
-        'error_description="The API key is invalid, expired or revoked"',
-    },
+    _NOT_ACCEPTED,
+    www_authenticate=f'{_CHALLENGE}, error="invalid_token", '
+    'error_description="The API key is invalid, expired or revoked"',
 )
-SEVERAL_KEYS: Final = answer(
-    400, "invalid_request", f"More than one credential was sent, so none was read. {HOW_TO_SEND_A_KEY}"
+SEVERAL_KEYS: Final = refusal(
+    400, f"More than one credential was sent, so none was read. {HOW_TO_SEND_A_KEY}", code=INVALID_REQUEST
 )
 # No challenge: with one, clients would start an OAuth flow that cannot end.
-WRONG_ENDPOINT: Final = answer(
+WRONG_ENDPOINT: Final = refusal(
     403,
-    "access_denied",
     "This API key does not open this endpoint. A key opens /u/USER_ID/ALIAS/mcp with its owner's user id and an alias "
     "that it may use.",
 )
-UNAVAILABLE: Final = answer(
+ONLY_POST: Final = refusal(405, "This endpoint answers POST only.", code=INVALID_REQUEST, allow="POST")
+UNAVAILABLE: Final = refusal(
     503,
-    "temporarily_unavailable",
     "The key database does not answer at the moment, so no key can be checked. Try again in a few seconds.",
-    {"retry-after": str(SECONDS_TO_RETRY_AFTER)},
+    code=TRY_AGAIN,
+    retry_after=str(SECONDS_TO_RETRY_AFTER),
 )

@@ -17,14 +17,14 @@ def stdio(settings: Settings) -> None:
 
     They act for the owner of the key in the environment variable MCP_KEYS_API_KEY.
     """
+    presented = os.environ.get("MCP_KEYS_API_KEY", "").strip()
+    if not presented:
+        raise SettingsError("MCP_KEYS_API_KEY: set it to the API key with which this is to act")
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     from mcp_keys_server.server.log_setup import set_up_logging
     from mcp_keys_server.server.stdio import admit, serve_stdio
 
     async def run() -> None:
-        presented = os.environ.get("MCP_KEYS_API_KEY", "").strip()
-        if not presented:
-            raise SettingsError("MCP_KEYS_API_KEY: set it to the API key with which this is to act")
         async with key_ring_of(settings) as ring:
             try:
                 await admit(ring.verifier, presented)

@@ -17,11 +17,20 @@ class McpKeysError(Exception):
     """Never raised itself: what all errors of this package are."""
 
 
+_IN_WORDS = {
+    Refusal.MALFORMED: "it is mistyped or cut off, or was never made here",
+    Refusal.UNMATCHED: "it is nobody's",
+    Refusal.REVOKED: "it was revoked",
+    Refusal.EXPIRED: "it has expired",
+    Refusal.OWNER_DISABLED: "its owner is disabled",
+}
+
+
 class InvalidApiKeyError(McpKeysError):
     """What was presented opens nothing at this moment."""
 
     def __init__(self, refusal: Refusal, *, key_id: str | None = None, user_id: str | None = None) -> None:
-        super().__init__(f"the API key is refused: {refusal}")
+        super().__init__(f"the API key is refused: {_IN_WORDS[refusal]}")
         self.refusal = refusal
         self.key_id = key_id
         self.user_id = user_id

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from mcp_keys_server.auth.answers import HOW_TO_SEND_A_KEY, UNAVAILABLE, answer
+from mcp_keys_server.auth.answers import HOW_TO_SEND_A_KEY, UNAVAILABLE
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.grant import KEYS_ALIAS
@@ -27,7 +27,9 @@ from mcp_keys_server.server.tool_server import Context, build_tool_server
 LARGEST_BODY = 256 * 1024
 """Bytes; the longest call of a key tool is some thousands."""
 
-_NO_OAUTH = f"This server uses API keys, not OAuth. {HOW_TO_SEND_A_KEY}"
+_NO_OAUTH = (
+    f"This server uses API keys, not OAuth. {HOW_TO_SEND_A_KEY} If you sent one, it is mistyped, expired or revoked."
+)
 
 
 def build_app(ring: KeyRing, policy: HostPolicy) -> Starlette:
@@ -92,16 +94,16 @@ async def _health(_: Request) -> Response:
 
 async def _no_registration(_: Request) -> Response:
     # Where clients turn after a 401, and whose text they show: so it is here that a person reads what to do.
-    return answer(403, "invalid_request", _NO_OAUTH)
+    return _error(403, "invalid_request", _NO_OAUTH)
 
 
 async def _no_metadata(_: Request) -> Response:
-    return answer(404, "not_found", _NO_OAUTH)
+    return _error(404, "not_found", _NO_OAUTH)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for no other
-    return answer(
+    return _error(
         error.status_code,
         "not_found" if error.status_code == 404 else "invalid_request",  # noqa: PLR2004
         f"{error.detail}. The endpoints here are /u/USER_ID/ALIAS/mcp.",
@@ -110,4 +112,10 @@ async def _http_error(_: Request, error: Exception) -> Response:
 
 
 async def _server_error(_: Request, __: Exception) -> Response:
-    return answer(500, "server_error", "Something went wrong here; the server's log has the details.")
+    return _error(500, "server_error", "Something went wrong here; the server's log has the details.")
+
+
+def _error(status: int, code: str, description: str, headers: dict[str, str] | None = None) -> Response:
+    """An error in the form that clients know who look for OAuth here (RFC 6749 section 5.2)."""
+    body = {"error": code, "error_description": description}
+    return JSONResponse(body, status, {"cache-control": "no-store", **(headers or {})})

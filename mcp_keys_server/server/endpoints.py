@@ -8,7 +8,7 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mcp_keys_server.auth.answers import WRONG_ENDPOINT, answer
+from mcp_keys_server.auth.answers import ONLY_POST, WRONG_ENDPOINT
 from mcp_keys_server.auth.guard import client_address, principal_of
 from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.records import Principal
@@ -16,9 +16,6 @@ from mcp_keys_server.core.records import Principal
 logger = logging.getLogger(__name__)
 
 LONGEST_LOGGED_PATH = 200
-
-# What the endpoints are not: neither a stream to listen on nor a session to end (both of the legacy protocol).
-_ONLY_POST = answer(405, "method_not_allowed", "This endpoint answers POST only.", {"allow": "POST"})
 
 
 def endpoint_path(user_id: str, alias: str) -> str:
@@ -49,7 +46,8 @@ class Endpoints:
             await WRONG_ENDPOINT(scope, receive, send)
             return
         if scope["method"] != "POST":
-            await _ONLY_POST(scope, receive, send)
+            # Neither a stream to listen on nor a session to end, which are both of the legacy protocol.
+            await ONLY_POST(scope, receive, send)
             return
         logger.debug("accepted: key_id=%s user_id=%s alias=%s", principal.key_id, principal.user_id, alias)
         scope["user"] = _sdk_user(principal, alias)

@@ -74,8 +74,8 @@ class KeyTools:
     async def revoke_key(self, principal: Principal, arguments: RevokeKeyArguments) -> KeyView:
         """Revoke one of your API keys for good, from the next request on. Whatever uses it stops working.
 
-        To revoke a key is final and cannot be undone. Revoking the key in use (is_current) ends this connection's
-        access too.
+        To revoke a key is final and cannot be undone. Every key may revoke itself; revoking the key in use
+        (is_current) ends this connection's access with it.
         """
         key_id = field_rules.parse_key_id(arguments.key_id)
         reason = None if arguments.reason is None else field_rules.parse_reason(arguments.reason)

@@ -105,7 +105,7 @@ def _explained(error: ValidationError, arguments: type[BaseModel]) -> str:
     for detail in error.errors(include_input=False, include_url=False, include_context=False):
         field = str(detail["loc"][0])
         if field in arguments.model_fields:
-            rules.setdefault(field, detail["msg"])
+            rules.setdefault(field, f"{detail['msg']}. {arguments.model_fields[field].description}")
         else:
             # Not named: it is whatever the caller wrote where a name belongs.
             rules["unknown argument"] = f"there are {', '.join(arguments.model_fields) or 'none'}"

@@ -1,7 +1,7 @@
 """What the tools take and give, as their schemas tell it to every client."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -9,14 +9,22 @@ from pydantic.json_schema import SkipJsonSchema
 from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS
 from mcp_keys_server.core.records import KeyStatus
 
-# A field may be null as well as left out, but its schema names the plain type only: some clients cannot read a union.
+# A field may be null as well as left out, but its schema names the plain type only: some clients read no more.
 Null = SkipJsonSchema[None]
+
+
+def _without_null_defaults(schema: dict[str, Any]) -> None:
+    for field in schema.get("properties", {}).values():
+        if field.get("default", ...) is None:
+            del field["default"]
 
 
 class Arguments(BaseModel):
     """What a tool takes: nothing unknown, and nothing of it in any error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, json_schema_extra=_without_null_defaults
+    )
 
 
 class CreateKeyArguments(Arguments):

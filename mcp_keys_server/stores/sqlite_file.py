@@ -34,7 +34,7 @@ def prepare(path: Path) -> None:
         with closing(_connect(path)) as connection:
             _check_application(connection, path)
             _migrate(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA journal_mode = WAL")  # which a copy by VACUUM INTO, say, has lost
 
 
 def uri(path: Path, *, mode: str) -> str:
@@ -51,6 +51,8 @@ def _make(path: Path) -> None:
     draft = Path(draft_name)
     try:
         with closing(_connect(draft)) as connection:
+            # Here, where nobody else is: of several that change to WAL at once, all but one fail without waiting.
+            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             _migrate(connection)
             connection.execute(ADD_META, (CHECKSUM_SECRET, secrets.token_bytes(32)))

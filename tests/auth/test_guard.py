@@ -61,7 +61,9 @@ async def test_every_bad_key_gets_the_same_answer_to_the_byte(world: World) -> N
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith('Bearer realm="mcp-keys", error="invalid_token"')
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.json()["error"] == "invalid_token"
+    body = answer.json()
+    assert (body["jsonrpc"], body["id"], body["error"]["code"]) == ("2.0", None, -32001)
+    assert "Authorization: Bearer" in body["error"]["message"]
 
 
 async def test_a_missing_key_gets_the_same_body_and_no_error_code(world: World) -> None:
@@ -75,7 +77,7 @@ async def test_a_missing_key_gets_the_same_body_and_no_error_code(world: World) 
 async def test_two_credentials_are_a_bad_request_even_when_both_are_good(world: World) -> None:
     _, key = await world.key()
     answer, behind = await ask(world, ("X-API-Key", key.reveal()), ("Authorization", f"Bearer {key.reveal()}"))
-    assert (answer.status_code, answer.json()["error"], behind.reached) == (400, "invalid_request", [])
+    assert (answer.status_code, answer.json()["error"]["code"], behind.reached) == (400, -32600, [])
 
 
 @pytest.mark.parametrize("name", ["api_key", "key", "token", "access_token", "authorization"])
@@ -90,7 +92,7 @@ async def test_a_store_that_does_not_answer_is_503_and_no_access(world: World) -
     with closing(sqlite3.connect(world.database)) as connection:
         connection.execute("ALTER TABLE secrets RENAME TO gone")
     answer, behind = await ask(world, ("X-API-Key", key.reveal()))
-    assert (answer.status_code, answer.json()["error"], behind.reached) == (503, "temporarily_unavailable", [])
+    assert (answer.status_code, answer.json()["error"]["code"], behind.reached) == (503, -32000, [])
     assert int(answer.headers["retry-after"]) > 0
     assert "www-authenticate" not in answer.headers
 

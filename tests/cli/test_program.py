@@ -69,7 +69,11 @@ def test_the_life_of_a_key_on_the_command_line(run: Run) -> None:
     assert run("keys", "verify", stdin=key["key"] + "\n").code == 0
     assert run("keys", "revoke", key["key_id"], "--reason", "lost", "--json").json["revoked_reason"] == "lost"
     refused = run("keys", "verify", stdin=key["key"])
-    assert (refused.code, refused.out, refused.err) == (1, "", "mcp-keys-server: the API key is refused: revoked\n")
+    assert (refused.code, refused.out, refused.err) == (
+        1,
+        "",
+        "mcp-keys-server: the API key is refused: it was revoked\n",
+    )
     assert run("keys", "list", "--json").json == []
     assert [entry["status"] for entry in run("keys", "list", "--all", "--json").json] == ["revoked"]
 
@@ -142,7 +146,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a key for nobody": (["keys", "create", "--user", "eve", "--name", "x"], "'mcp-keys-server users list'"),
     "keys of nobody": (["keys", "list", "--user", "eve@example.com"], "'mcp-keys-server users list'"),
     "an unknown key": (["keys", "revoke", "key_0123456789abcdef"], "'mcp-keys-server keys list --all'"),
-    "no key to verify": (["keys", "verify"], "refused: malformed"),
+    "no key to verify": (["keys", "verify"], "refused: it is mistyped"),
 }
 
 
@@ -216,7 +220,10 @@ def test_a_key_where_none_belongs_is_never_echoed(run: Run, arguments: list[str]
 @pytest.mark.parametrize("presented", ["\0", "é" * 10_000, "mhu_" + "A" * 51, "x\ny\nz"], ids=range(4))
 def test_whatever_is_on_standard_input_is_refused_without_an_echo(run: Run, presented: str) -> None:
     done = run("keys", "verify", stdin=presented)
-    assert (done.code, done.err) == (1, "mcp-keys-server: the API key is refused: malformed\n")
+    assert (done.code, done.err) == (
+        1,
+        "mcp-keys-server: the API key is refused: it is mistyped or cut off, or was never made here\n",
+    )
 
 
 def test_a_database_that_cannot_be_used_is_a_sentence(run: Run, database: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.running_server import PROGRAM, environment, run
 
+MALFORMED = "it is mistyped or cut off, or was never made here"
 INITIALIZE = {
     "jsonrpc": "2.0",
     "id": 0,
@@ -42,7 +43,7 @@ def test_a_missing_key_is_a_sentence_and_2(at: tuple[str, str]) -> None:
 def test_a_refused_key_is_a_sentence_and_2(at: tuple[str, str]) -> None:
     revoked = a_key(at)
     run("keys", "revoke", revoked["key_id"], *at)
-    for presented, why in ((revoked["key"], "revoked"), (revoked["key"][:-1], "malformed"), ("x\ny", "malformed")):
+    for presented, why in ((revoked["key"], "it was revoked"), (revoked["key"][:-1], MALFORMED), ("x\ny", MALFORMED)):
         done = run("stdio", *at, MCP_KEYS_API_KEY=presented)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == f"mcp-keys-server: MCP_KEYS_API_KEY: the API key is refused: {why}\n"

@@ -109,7 +109,7 @@ async def test_a_key_made_with_the_inspector_over_stdio_starts_the_program_until
     assert (await inspector.call(ada, "revoke_key", key_id=made["key_id"]))["status"] == "revoked"
     refused = await inspector.answer(laptop, "whoami")
     assert refused.returncode != 0
-    assert b"MCP_KEYS_API_KEY: the API key is refused: revoked" in refused.stderr
+    assert b"MCP_KEYS_API_KEY: the API key is refused: it was revoked" in refused.stderr
 
 
 @IN_EACH_ERA

@@ -39,9 +39,16 @@ def stdio_program(database: Path, key: str, era: str, log: Path) -> AbstractAsyn
     return over_stdio(stdio_command(database), environment(MCP_KEYS_API_KEY=key), era, log)
 
 
+SENTENCES = {
+    401: "This needs an API key that is valid here",
+    403: "This API key does not open this endpoint",
+}
+
+
 async def assert_refused_over_http(url: str, key: str, era: str, *, status: int) -> None:
+    """The client is refused, and shows our own sentence."""
     answers: list[int] = []
-    with pytest.RaisesGroup(MCPError, flatten_subgroups=True):
+    with pytest.RaisesGroup(pytest.RaisesExc(MCPError, match=SENTENCES[status]), flatten_subgroups=True):
         async with over_http(url, key, era, answers) as client:
             await client.list_tools()
     assert set(answers) == {status}

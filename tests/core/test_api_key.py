@@ -148,5 +148,5 @@ def refuse(presented: str) -> None:
     with pytest.raises(InvalidApiKeyError) as refused:
         MINT.parse(presented)
     assert refused.value.refusal is Refusal.MALFORMED
-    assert str(refused.value) == "the API key is refused: malformed"
+    assert str(refused.value) == "the API key is refused: it is mistyped or cut off, or was never made here"
     assert refused.value.__context__ is None

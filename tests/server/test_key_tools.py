@@ -98,7 +98,11 @@ BAD_ARGUMENTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "name of another type": ("create_key", {"name": 5}, "name: Input should be a valid string"),
     "empty name": ("create_key", {"name": " "}, "name: 1 to 64 printable characters in one line"),
     "name that forges a line": ("create_key", {"name": "a\nb"}, "name: 1 to 64 printable characters in one line"),
-    "scopes as one string": ("create_key", {"name": "x", "scopes": "a b"}, "scopes: Input should be a valid list"),
+    "scopes as one string": (
+        "create_key",
+        {"name": "x", "scopes": "a b"},
+        "scopes: Input should be a valid list. What",
+    ),
     "scope that is none": ("create_key", {"name": "x", "scopes": ["A"]}, "scopes: each is a lower-case letter"),
     "alias that is none": ("create_key", {"name": "x", "aliases": ["a/b"]}, "aliases: 1 to 64 of 'a-z 0-9 _ -'"),
     "no alias at all": ("create_key", {"name": "x", "aliases": []}, "aliases: 1 to 64 of them"),
@@ -114,7 +118,7 @@ BAD_ARGUMENTS: dict[str, tuple[str, dict[str, Any], str]] = {
         "expires_in_days: Input should be less than",
     ),
     "unknown argument": ("whoami", {"user_id": "bob"}, "unknown argument: there are none"),
-    "several at once": ("create_key", {"nam": "x", "aliases": 1}, "name: Field required; aliases: Input should be a "),
+    "several at once": ("create_key", {"nam": "x", "aliases": 1}, "name: Field required. What the key is for, "),
     "not an id": ("revoke_key", {"key_id": "Laptop"}, "key_id: 'key_' and 16 hexadecimal digits"),
     "unknown id": ("revoke_key", {"key_id": "key_0123456789abcdef"}, "key_id: you have no key with this id; list_keys"),
     "bad cursor": ("list_keys", {"cursor": "2"}, "cursor: the next_cursor of an earlier page"),
@@ -229,6 +233,7 @@ async def test_every_tool_is_announced_with_title_hints_and_schemas(world: World
         for about in tool.input_schema.get("properties", {}).values():
             assert about["description"]
             assert "anyOf" not in about
+            assert about.get("default", "some") is not None
     hints = {name: tool.annotations for name, tool in tools.items() if tool.annotations}
     assert {name for name, hint in hints.items() if hint.read_only_hint} == {"list_keys", "whoami"}
     assert {name for name, hint in hints.items() if hint.destructive_hint} == {"revoke_key"}

@@ -174,6 +174,18 @@ async def test_a_database_of_the_schema_before_is_brought_up_to_date(
         assert connection.execute("SELECT count(*) FROM latest").fetchone() == (0,)
 
 
+async def test_a_copy_that_lost_its_write_ahead_log_gets_one_again(world: World) -> None:
+    _, key = await world.key()
+    copy = world.database.with_name("copy.db")
+    with closing(sqlite3.connect(world.database)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    copy.chmod(0o600)
+    async with open_world(copy) as copied:
+        await copied.ring.verifier.verify(key.reveal())
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 async def test_the_database_itself_refuses_to_undo_a_revocation(world: World) -> None:
     record, _ = await world.key()
     await world.ring.administration.revoke_key(record.key_id, reason=None)
