@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from mcp_keys_server.core.administration import Administration
@@ -31,16 +32,23 @@ class KeyRing:
 
 @asynccontextmanager
 async def open_key_ring(
-    database: Path, *, key_tag: str = "mhu_", bcrypt_cost: int = 12, clock: Clock = utc_now
+    database: str | PathLike[str],
+    *,
+    create: bool = True,
+    key_tag: str = "mhu_",
+    bcrypt_cost: int = 12,
+    clock: Clock = utc_now,
 ) -> AsyncIterator[KeyRing]:
     """Open the database, which is made if there is none, and close it with all that was waiting to be written.
+
+    Any number of processes of one machine may have the same database open.
 
     Raises:
         UnusableDatabaseError: It cannot be made or used; the message says what to do.
         InvalidFieldError: The tag or the cost is out of its range.
     """
     with closing(KeyHasher(cost=bcrypt_cost)) as hasher:
-        async with open_sqlite_store(database) as store:
+        async with open_sqlite_store(Path(database), create=create) as store:
             mint = KeyMint(store.checksum_secret, tag=key_tag)
             issuer = KeyIssuer(store, mint, hasher, clock)
             usage = UsageLog(store.record_use)

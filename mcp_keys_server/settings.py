@@ -63,7 +63,8 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None,
         description="How clients reach this server, for example https://keys.example.com. Printed configurations are "
-        "made of it, and its host and origin are allowed. Without it: http:// with host and port.",
+        "made of it, and its host and origin are allowed. Without it: http://, the host (localhost where that is any "
+        "address) and the port.",
     )
     allowed_hosts: Words = Field(
         default=(), description="More Host headers to answer, separated by commas; host:* for any port."
@@ -139,7 +140,8 @@ def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # n
     try:
         return ConfiguredSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        raise SettingsError("; ".join(_explained(detail["loc"], detail["msg"]) for detail in error.errors())) from None
+        explained = (_explained(str(detail["loc"][0]), detail["msg"]) for detail in error.errors())
+        raise SettingsError("; ".join(explained)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"--config: {config} is not TOML: {error}") from None
     except OSError as error:
@@ -154,9 +156,8 @@ def _refuse_unknown_variables() -> None:
             raise SettingsError(f"{name} in the environment is no setting; there are: {', '.join(sorted(ours))}")
 
 
-def _explained(location: tuple[int | str, ...], message: str) -> str:
-    name = str(location[0])
+def _explained(name: str, message: str) -> str:
     if name not in Settings.model_fields:
-        return f"{name} is no setting; there are: {', '.join(sorted(Settings.model_fields))}"
+        return f"{name} is no setting"
     rule = message.removeprefix("Value error, ")
-    return f"{name} (also {ENVIRONMENT_PREFIX}{name.upper()}): {rule}"
+    return f"{name} (or {ENVIRONMENT_PREFIX}{name.upper()}): {rule}"

@@ -43,7 +43,7 @@ def test_the_examples_run(number: int, tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False
     )
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"ada \['keys:read', 'keys:write'\] ApiKey\(mhu_.{8}\.\.\.\)\nrevoked\n", done.stdout)
+    assert re.fullmatch(r"ada True ApiKey\(mhu_.{8}\.\.\.\)\nrevoked\n", done.stdout)
 
 
 def test_the_commands_name_options_that_there_are() -> None:

@@ -84,7 +84,7 @@ def test_a_bad_setting_is_named_with_its_rule_and_not_its_value(
 
 
 def test_an_unknown_setting_is_named_wherever_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="prot is no setting.*port") as refused:
+    with pytest.raises(SettingsError, match="prot is no setting") as refused:
         load_settings(config=a_file(tmp_path, 'prot = "Hunter2"'))
     assert "Hunter2" not in str(refused.value)
     monkeypatch.setenv("MCP_KEYS_PROT", "Hunter2")

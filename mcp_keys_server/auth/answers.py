@@ -16,7 +16,7 @@ TRY_AGAIN: Final = -32000
 INVALID_REQUEST: Final = -32600
 _CHALLENGE: Final = 'Bearer realm="mcp-keys"'
 _NOT_ACCEPTED: Final = (
-    "This needs an API key that is valid here: the one sent is mistyped, expired or revoked, or none was sent. "
+    "There is no valid API key here: none was sent, or the one sent is mistyped, expired or revoked. "
     + HOW_TO_SEND_A_KEY
 )
 

@@ -62,9 +62,8 @@ def _log_refusal(error: Exception, scope: Scope) -> None:
     client = client_address(scope)
     match error:
         case InvalidApiKeyError():
-            logger.info(
-                "refused: %s key_id=%s user_id=%s client=%s", error.refusal, error.key_id, error.user_id, client
-            )
+            known = "" if error.key_id is None else f" key_id={error.key_id} user_id={error.user_id}"
+            logger.info("refused: %s%s client=%s", error.refusal, known, client)
         case StoreUnavailableError():
             logger.error("nobody is let in: %s client=%s", error, client)
         case SeveralCredentialsError():

@@ -7,8 +7,8 @@ import click
 
 from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
 from mcp_keys_server.cli.output import key_row, print_facts, print_json, print_table
-from mcp_keys_server.core import field_rules
 from mcp_keys_server.core.clock import utc_now
+from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.grant import RequestedGrant
 from mcp_keys_server.settings import Settings
 
@@ -23,7 +23,7 @@ def keys() -> None:
 @keys.command("create")
 @click.option("--user", required=True, metavar="USER", help="The owner's user id or e-mail.")
 @click.option("--name", required=True, help="What the key is for.")
-@click.option("--scopes", help="Separated by spaces.  [default: keys:read keys:write]")
+@click.option("--scopes", help="What the key may do, separated by spaces.  [default: keys:read keys:write]")
 @click.option("--aliases", help="The endpoints that the key opens, separated by spaces.  [default: all]")
 @click.option("--expires-in-days", type=float, metavar="D", help="How long the key lives.  [default: for ever]")
 @json_option
@@ -42,15 +42,12 @@ def create_key(
 
     async def run() -> None:
         requested = RequestedGrant(
-            scopes=None if scopes is None else field_rules.parse_scopes(scopes.split()),
-            aliases=None if aliases is None else field_rules.parse_aliases(aliases.split()),
-            life=None if expires_in_days is None else field_rules.parse_life(expires_in_days),
+            scopes=None if scopes is None else frozenset(scopes.split()),
+            aliases=None if aliases is None else frozenset(aliases.split()),
+            expires_in_days=expires_in_days,
         )
-        parsed_name = field_rules.parse_name(name)
         async with key_ring_of(settings) as ring:
-            record, key = await ring.administration.create_key(
-                field_rules.parse_user(user), name=parsed_name, requested=requested
-            )
+            record, key = await ring.administration.create_key(user, name=name, requested=requested)
         shown = ("key_id", "user_id", "name", "scopes", "aliases", "created_at", "expires_at")
         row = key_row(record, utc_now())
         (print_json if as_json else print_facts)({"key": key.reveal()} | {name: row[name] for name in shown})
@@ -67,9 +64,8 @@ def list_keys(settings: Settings, *, user: str | None, include_revoked: bool, as
     """List keys: never their plaintext, which nobody has any more."""
 
     async def run() -> None:
-        owner = None if user is None else field_rules.parse_user(user)
         async with key_ring_of(settings) as ring:
-            found = await ring.administration.list_keys(owner, include_revoked=include_revoked)
+            found = await ring.administration.list_keys(user, include_revoked=include_revoked)
         rows = [key_row(key, utc_now()) for key in found]
         if as_json:
             print_json(rows)
@@ -99,10 +95,8 @@ def revoke_key(settings: Settings, *, key_id: str, reason: str | None, as_json: 
     """Revoke the key with this id, for good, from the next request on."""
 
     async def run() -> None:
-        parsed_id = field_rules.parse_key_id(key_id)
-        parsed_reason = None if reason is None else field_rules.parse_reason(reason)
         async with key_ring_of(settings) as ring:
-            row = key_row(await ring.administration.revoke_key(parsed_id, reason=parsed_reason), utc_now())
+            row = key_row(await ring.administration.revoke_key(key_id, reason=reason), utc_now())
         (print_json if as_json else print_facts)(row)
 
     anyio.run(run)
@@ -112,10 +106,16 @@ def revoke_key(settings: Settings, *, key_id: str, reason: str | None, as_json: 
 @json_option
 @with_settings()
 def verify_key(settings: Settings, *, as_json: bool) -> None:
-    """Read a key from standard input and say whose it is; a refused one ends with exit code 1."""
+    """Say whose key standard input holds.
+
+    A key that is refused ends it with exit code 1.
+    """
 
     async def run() -> None:
+        # Latin-1 reads anything; what is not a key is refused as such.
         presented = sys.stdin.buffer.read(LONGEST_INPUT).decode("latin-1").strip()
+        if not presented:
+            raise InvalidFieldError("standard input", "an API key; there is none")
         async with key_ring_of(settings) as ring:
             principal = await ring.verifier.verify(presented)
         row = {

@@ -20,7 +20,11 @@ def with_settings(*flags: str) -> Callable[[Command], Command]:
     """Give a command its settings as its first argument, made of these flags of its own and of the common ones."""
 
     def decorate(command: Command) -> Command:
-        @click.option("--database", type=click.Path(path_type=Path), help="The SQLite file.  [setting: database]")
+        @click.option(
+            "--database",
+            type=click.Path(path_type=Path),
+            help="The SQLite file.  [setting: database; default: keys.db in the user's data folder]",
+        )
         @click.option(
             "--config", type=click.Path(path_type=Path), envvar="MCP_KEYS_CONFIG", help="A TOML file of settings."
         )
@@ -35,6 +39,9 @@ def with_settings(*flags: str) -> Callable[[Command], Command]:
 
 
 @asynccontextmanager
-async def key_ring_of(settings: Settings) -> AsyncIterator[KeyRing]:
-    async with open_key_ring(settings.database, key_tag=settings.key_tag, bcrypt_cost=settings.bcrypt_cost) as ring:
+async def key_ring_of(settings: Settings, *, create: bool = False) -> AsyncIterator[KeyRing]:
+    """The key ring of these settings. Only what begins something makes a database: elsewhere a path is mistyped."""
+    async with open_key_ring(
+        settings.database, create=create, key_tag=settings.key_tag, bcrypt_cost=settings.bcrypt_cost
+    ) as ring:
         yield ring

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import click
 
@@ -49,7 +50,10 @@ def print_table(rows: Sequence[Row], columns: Sequence[str], *, nothing: str) ->
     if not rows:
         click.echo(nothing)
         return
-    lines = [[column.upper() for column in columns], *([_in_a_cell(row[column]) for column in columns] for row in rows)]
+    lines = [
+        [column.upper() for column in columns],
+        *([_in_a_cell(column, row[column]) for column in columns] for row in rows),
+    ]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -59,19 +63,22 @@ def print_facts(row: Row) -> None:
     """Print one row as a line a field."""
     width = max(map(len, row))
     for name, value in row.items():
-        click.echo(f"{name.ljust(width)}  {_in_a_cell(value)}")
+        click.echo(f"{name.ljust(width)}  {_in_a_cell(name, value)}")
 
 
-def _in_a_cell(value: object) -> str:
+_NOTHING: Final = {"aliases": "all", "expires_at": "never", "last_used_at": "never"}
+
+
+def _in_a_cell(column: str, value: object) -> str:
     if value is None:
-        return "-"
+        return _NOTHING.get(column, "-")
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return " ".join(map(str, value)) or "-"
+        return " ".join(map(str, value)) or "none"
     return str(value)
 
 
 def _as_json(value: object) -> str:
     assert isinstance(value, datetime)  # noqa: S101 - rows hold nothing else that JSON does not know
-    return value.isoformat()
+    return value.isoformat().replace("+00:00", "Z")

@@ -43,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return MISUSED
     except click.UsageError as error:
-        usage = error.ctx.get_usage() + "\n" if error.ctx else ""
-        return _end(usage + error.format_message(), MISUSED)
+        command = error.ctx.command_path if error.ctx else "mcp-keys-server"
+        return _end(f"{error.format_message()} See '{command} --help'.", MISUSED)
     except (SettingsError, InvalidFieldError) as error:
         return _end(str(error), MISUSED)
     except McpKeysError as error:

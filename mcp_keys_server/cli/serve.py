@@ -19,7 +19,10 @@ from mcp_keys_server.settings import Settings
 )
 @with_settings("host", "port", "first_user")
 def serve(settings: Settings) -> None:
-    """Serve every user's endpoint, /u/USER_ID/keys/mcp, over HTTP."""
+    """Serve every user's endpoint, /u/USER_ID/keys/mcp, over HTTP.
+
+    There are more settings than flags; the README has them all.
+    """
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     from mcp_keys_server.cli.welcome import first_steps
     from mcp_keys_server.server.app import build_app
@@ -28,7 +31,7 @@ def serve(settings: Settings) -> None:
     from mcp_keys_server.server.log_setup import set_up_logging
 
     async def run() -> None:
-        async with key_ring_of(settings) as ring:
+        async with key_ring_of(settings, create=True) as ring:
             with closing(listen(settings.host, settings.port)) as listener:
                 host, port, *_ = listener.getsockname()
                 policy = host_policy(settings, port=port)

@@ -5,7 +5,6 @@ import click
 
 from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
 from mcp_keys_server.cli.output import print_facts, print_json, print_table, user_row
-from mcp_keys_server.core import field_rules
 from mcp_keys_server.settings import Settings
 
 
@@ -16,21 +15,16 @@ def users() -> None:
 
 @users.command("add")
 @click.argument("user_id")
-@click.option("--email", help="By which the user is found as well.")
-@click.option("--name", help="How the user is called.")
+@click.option("--email", help="Another way to name the user in --user.")
+@click.option("--name", help="The user's full name.")
 @json_option
 @with_settings()
 def add_user(settings: Settings, *, user_id: str, email: str | None, name: str | None, as_json: bool) -> None:
-    """Add a user. USER_ID is the part of their endpoints: 1-64 of 'a-z 0-9 _ -'."""
+    """Add a user. USER_ID names them in their endpoint, /u/USER_ID/keys/mcp: 1 to 64 of 'a-z 0-9 _ -'."""
 
     async def run() -> None:
-        about = {
-            "email": None if email is None else field_rules.parse_email(email),
-            "name": None if name is None else field_rules.parse_name(name),
-        }
-        parsed = field_rules.parse_user_id(user_id)
-        async with key_ring_of(settings) as ring:
-            row = user_row(await ring.administration.add_user(parsed, **about))
+        async with key_ring_of(settings, create=True) as ring:
+            row = user_row(await ring.administration.add_user(user_id, email=email, name=name))
         (print_json if as_json else print_facts)(row)
 
     anyio.run(run)

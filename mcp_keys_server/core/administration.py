@@ -5,6 +5,14 @@ from collections.abc import Sequence
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import KeyNotFoundError, UserNotFoundError
+from mcp_keys_server.core.field_rules import (
+    parse_email,
+    parse_key_id,
+    parse_name,
+    parse_reason,
+    parse_user,
+    parse_user_id,
+)
 from mcp_keys_server.core.grant import MANAGEMENT_SCOPES, Grant, RequestedGrant
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
@@ -22,9 +30,15 @@ class Administration:
     async def add_user(self, user_id: str, *, email: str | None = None, name: str | None = None) -> UserRecord:
         """
         Raises:
+            InvalidFieldError: A field breaks its rule.
             UserExistsError: The user id or the e-mail is taken.
         """
-        user = UserRecord(user_id=user_id, email=email, name=name, created_at=self._clock())
+        user = UserRecord(
+            user_id=parse_user_id(user_id),
+            email=None if email is None else parse_email(email),
+            name=None if name is None else parse_name(name),
+            created_at=self._clock(),
+        )
         await self._store.add_user(user)
         return user
 
@@ -36,13 +50,14 @@ class Administration:
         requested.
 
         Raises:
+            InvalidFieldError: A field breaks its rule.
             UserNotFoundError: There is no such user.
         """
+        parsed_name = parse_name(name)
         owner = await self._find_user(user)
-        expires_at = None if requested.life is None else self._clock() + requested.life
         scopes = MANAGEMENT_SCOPES if requested.scopes is None else requested.scopes
-        grant = Grant(scopes, requested.aliases, expires_at)
-        return await self._issuer.issue(owner.user_id, name, grant, parent_key_id=None)
+        grant = Grant(scopes, requested.aliases, requested.end(self._clock()))
+        return await self._issuer.issue(owner.user_id, parsed_name, grant, parent_key_id=None)
 
     async def list_keys(self, user: str | None = None, *, include_revoked: bool = False) -> Sequence[KeyRecord]:
         """One user's keys, or everybody's.
@@ -56,16 +71,19 @@ class Administration:
     async def revoke_key(self, key_id: str, *, reason: str | None) -> KeyRecord:
         """
         Raises:
+            InvalidFieldError: A field breaks its rule.
             KeyNotFoundError: Nobody has such a key.
         """
-        owner = await self._store.find_owner(key_id)
-        revoked = owner and await self._store.revoke_key(owner, key_id, at=self._clock(), reason=reason)
+        parsed_id = parse_key_id(key_id)
+        parsed_reason = None if reason is None else parse_reason(reason)
+        owner = await self._store.find_owner(parsed_id)
+        revoked = owner and await self._store.revoke_key(owner, parsed_id, at=self._clock(), reason=parsed_reason)
         if not revoked:
             raise KeyNotFoundError
         return revoked
 
     async def _find_user(self, user: str) -> UserRecord:
-        found = await self._store.find_user(user)
+        found = await self._store.find_user(parse_user(user))
         if found is None:
             raise UserNotFoundError
         return found

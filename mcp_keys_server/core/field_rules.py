@@ -1,8 +1,7 @@
-"""What each field that people fill in may hold: parsed here once, at the door, and trusted inside."""
+"""What each field that people fill in may hold, through whatever door it comes."""
 
 import re
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Collection
 
 from mcp_keys_server.core.api_key import contains_api_key
 from mcp_keys_server.core.errors import InvalidFieldError
@@ -25,15 +24,14 @@ def parse_user_id(text: str) -> str:
     return _parse_word("user_id", text)
 
 
-def parse_aliases(texts: Iterable[str]) -> frozenset[str]:
-    aliases = frozenset(_parse_word("aliases", text) for text in texts)
+def check_aliases(aliases: Collection[str]) -> None:
     if not 1 <= len(aliases) <= MOST_ALIASES:
         raise InvalidFieldError("aliases", f"1 to {MOST_ALIASES} of them; leave the field out for every alias")
-    return aliases
+    for alias in aliases:
+        _parse_word("aliases", alias)
 
 
-def parse_scopes(texts: Iterable[str]) -> frozenset[str]:
-    scopes = frozenset(texts)
+def check_scopes(scopes: Collection[str]) -> None:
     if len(scopes) > MOST_SCOPES:
         raise InvalidFieldError("scopes", f"at most {MOST_SCOPES} of them")
     for scope in scopes:
@@ -41,7 +39,6 @@ def parse_scopes(texts: Iterable[str]) -> frozenset[str]:
         if not _SCOPE.fullmatch(scope):
             rule = "each is a lower-case letter, then up to 63 of 'a-z 0-9 _ . : / -', for example keys:read"
             raise InvalidFieldError("scopes", rule)
-    return scopes
 
 
 def parse_name(text: str) -> str:
@@ -71,7 +68,9 @@ def parse_user(text: str) -> str:
 
 
 def parse_key_id(text: str) -> str:
-    return _parse_key_id("key_id", text, "'key_' and 16 hexadecimal digits, as a list of keys shows them")
+    return _parse_key_id(
+        "key_id", text, "'key_' and 16 hexadecimal digits, which a list of keys shows beside each name"
+    )
 
 
 def parse_cursor(text: str) -> str:
@@ -79,11 +78,10 @@ def parse_cursor(text: str) -> str:
     return _parse_key_id("cursor", text, "the next_cursor of an earlier page; leave it out for the first one")
 
 
-def parse_life(days: float) -> timedelta:
-    """How long a key lives, from days (a part of a day counts)."""
+def check_life(days: float) -> None:
+    """How long a key lives, in days; a part of a day counts."""
     if not 0 < days <= LONGEST_LIFE_DAYS:  # false for NaN as well
         raise InvalidFieldError("expires_in_days", f"a number above 0, at most {LONGEST_LIFE_DAYS}")
-    return timedelta(days=days)
 
 
 def _parse_word(field: str, text: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from mcp_keys_server.core.errors import NotPermittedError
+from mcp_keys_server.core.field_rules import check_aliases, check_life, check_scopes
 
 KEYS_READ = "keys:read"
 KEYS_WRITE = "keys:write"
@@ -13,11 +14,26 @@ KEYS_ALIAS = "keys"
 
 @dataclass(frozen=True, slots=True)
 class RequestedGrant:
-    """What somebody asks of a new key; ``None`` leaves the choice to the rule that applies to them."""
+    """What somebody asks of a new key; ``None`` leaves the choice to the rule that applies to them.
+
+    Raises:
+        InvalidFieldError: Something asked for breaks the rule of its field.
+    """
 
     scopes: frozenset[str] | None = None
     aliases: frozenset[str] | None = None
-    life: timedelta | None = None
+    expires_in_days: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.scopes is not None:
+            check_scopes(self.scopes)
+        if self.aliases is not None:
+            check_aliases(self.aliases)
+        if self.expires_in_days is not None:
+            check_life(self.expires_in_days)
+
+    def end(self, now: datetime) -> datetime | None:
+        return None if self.expires_in_days is None else now + timedelta(days=self.expires_in_days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +54,7 @@ class Grant:
         """
         if scope not in self.scopes:
             raise NotPermittedError(
-                f"this key lacks the scope {scope}, which this needs; it has: {in_words(self.scopes)}"
+                f"the key in use may not do this: it needs the scope {scope} and has only: {_in_words(self.scopes)}"
             )
 
     def child(self, requested: RequestedGrant, now: datetime) -> "Grant":
@@ -56,7 +72,8 @@ class Grant:
             return self.scopes - {KEYS_WRITE}
         if not requested.scopes <= self.scopes:
             raise NotPermittedError(
-                f"scopes: a key gives at most what it has itself, which is: {in_words(self.scopes)}"
+                "scopes: more was asked for than the key in use has, so nothing was made; "
+                f"it has: {_in_words(self.scopes)}"
             )
         return requested.scopes
 
@@ -65,21 +82,22 @@ class Grant:
             return self.aliases
         if self.aliases is not None and not requested.aliases <= self.aliases:
             raise NotPermittedError(
-                f"aliases: a key gives at most what it opens itself, which is: {in_words(self.aliases)}"
+                "aliases: more was asked for than the key in use opens, so nothing was made; "
+                f"it opens: {_in_words(self.aliases)}"
             )
         return requested.aliases
 
     def _child_end(self, requested: RequestedGrant, now: datetime) -> datetime | None:
-        if requested.life is None:
+        end = requested.end(now)
+        if end is None:
             return self.expires_at
-        end = now + requested.life
         if self.expires_at is not None and end > self.expires_at:
             raise NotPermittedError(
-                "expires_in_days: no key outlives the one that makes it, and this one ends at "
-                f"{self.expires_at.isoformat(timespec='seconds')}; ask for less, or leave it out for the same end"
+                "expires_in_days: the new key would outlive the key in use, which expires at "
+                f"{self.expires_at.isoformat(timespec='seconds')}; ask for fewer days, or leave it out for the same end"
             )
         return end
 
 
-def in_words(words: frozenset[str]) -> str:
+def _in_words(words: frozenset[str]) -> str:
     return ", ".join(sorted(words)) or "none"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError
+from mcp_keys_server.core.field_rules import parse_cursor, parse_key_id, parse_name, parse_reason
 from mcp_keys_server.core.grant import KEYS_READ, KEYS_WRITE, RequestedGrant
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
@@ -36,11 +37,13 @@ class KeyManager:
         """Make a key for the principal's user that may do at most what the principal's own key may.
 
         Raises:
+            InvalidFieldError: The name breaks its rule.
             NotPermittedError: The key may not make keys, or not such a one.
         """
+        parsed_name = parse_name(name)
         principal.grant.require(KEYS_WRITE)
         grant = principal.grant.child(requested, self._clock())
-        return await self._issuer.issue(principal.user_id, name, grant, parent_key_id=principal.key_id)
+        return await self._issuer.issue(principal.user_id, parsed_name, grant, parent_key_id=principal.key_id)
 
     async def list_keys(
         self, principal: Principal, *, include_revoked: bool = False, cursor: str | None = None
@@ -52,10 +55,11 @@ class KeyManager:
             InvalidFieldError: The cursor is not one that this list gave.
         """
         principal.grant.require(KEYS_READ)
-        if cursor is not None and await self._store.find_key(principal.user_id, cursor) is None:
+        after = None if cursor is None else parse_cursor(cursor)
+        if after is not None and await self._store.find_key(principal.user_id, after) is None:
             raise InvalidFieldError("cursor", "the next_cursor of an earlier page; leave it out for the first one")
         found = await self._store.list_keys(
-            principal.user_id, include_revoked=include_revoked, after=cursor, limit=PAGE_SIZE + 1
+            principal.user_id, include_revoked=include_revoked, after=after, limit=PAGE_SIZE + 1
         )
         page = found[:PAGE_SIZE]
         return KeyPage(page, page[-1].key_id if len(found) > PAGE_SIZE else None)
@@ -64,12 +68,15 @@ class KeyManager:
         """End a key for good. Ending it again changes nothing. Every key may end itself.
 
         Raises:
+            InvalidFieldError: The key id or the reason breaks its rule.
             NotPermittedError: The key may not end others.
             KeyNotFoundError: The user has no such key.
         """
-        if key_id != principal.key_id:
+        parsed_id = parse_key_id(key_id)
+        parsed_reason = None if reason is None else parse_reason(reason)
+        if parsed_id != principal.key_id:
             principal.grant.require(KEYS_WRITE)
-        revoked = await self._store.revoke_key(principal.user_id, key_id, at=self._clock(), reason=reason)
+        revoked = await self._store.revoke_key(principal.user_id, parsed_id, at=self._clock(), reason=parsed_reason)
         if revoked is None:
             raise KeyNotFoundError
         return revoked

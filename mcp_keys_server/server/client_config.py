@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 MCP_REMOTE = "mcp-remote@0.15.1"
 INSPECTOR = "@modelcontextprotocol/inspector@2.12.0"
@@ -17,7 +18,7 @@ def claude_desktop_remote(url: str, key: str) -> str:
         "keys",
         {
             "command": "npx",
-            "args": ["-y", MCP_REMOTE, url, "--header", "Authorization:${AUTH_HEADER}"],
+            "args": ["-y", MCP_REMOTE, url, "--header", "Authorization:${AUTH_HEADER}", *_if_not_https(url)],
             "env": {"AUTH_HEADER": f"Bearer {key}"},
         },
     )
@@ -53,6 +54,12 @@ def installed_program() -> list[str]:
     python = Path(sys.executable)
     script = python.with_name("mcp-keys-server" + python.suffix)  # .exe on Windows
     return [str(script)] if script.is_file() else [sys.executable, "-m", "mcp_keys_server"]
+
+
+def _if_not_https(url: str) -> list[str]:
+    """What mcp-remote asks for before it sends a key in the clear to another machine."""
+    plain = urlsplit(url)
+    return ["--allow-http"] if plain.scheme == "http" and plain.hostname not in ("localhost", "127.0.0.1") else []
 
 
 def _desktop(name: str, entry: dict[str, object]) -> str:

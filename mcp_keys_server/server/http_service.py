@@ -1,5 +1,6 @@
 """The HTTP application on a socket, until it is told to stop."""
 
+import os
 import signal
 import socket
 from types import FrameType
@@ -28,12 +29,17 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise PortTakenError(
-            f"cannot listen on {host} port {port}: {error.strerror}; stop what uses it, or give another --port"
+            f"cannot listen on {host} port {port}: {_reason(error)}; stop what uses it, or give another --port"
         ) from error
     # Which accepted sockets inherit, and which asyncio does not set on those of a listener that names no protocol: an
     # answer is written in two pieces, and the second would wait 40 ms for the first to be acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def _reason(error: OSError) -> str:
+    # The error's own text repeats the address in words of its own.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
 
 
 async def serve_http(app: Starlette, listener: socket.socket) -> None:

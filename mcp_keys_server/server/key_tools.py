@@ -9,7 +9,6 @@ from typing import Any
 from mcp_types import Tool, ToolAnnotations
 from pydantic import BaseModel
 
-from mcp_keys_server.core import field_rules
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.grant import RequestedGrant
 from mcp_keys_server.core.key_manager import KeyManager
@@ -50,41 +49,40 @@ class KeyTools:
         self._clock = clock
 
     async def create_key(self, principal: Principal, arguments: CreateKeyArguments) -> CreatedKey:
-        """Create a new API key for yourself, for another client or program.
+        """Create a new API key for the user, for another client or program.
 
-        It can do at most what the key in use can. The result holds the key itself, once: give it to the user and
-        do not repeat it.
+        It can do at most what the key in use can. The result holds the key itself, this once: show it to the user,
+        who puts it into the other client as "Authorization: Bearer KEY", and do not repeat it afterwards.
         """
         requested = RequestedGrant(
-            scopes=None if arguments.scopes is None else field_rules.parse_scopes(arguments.scopes),
-            aliases=None if arguments.aliases is None else field_rules.parse_aliases(arguments.aliases),
-            life=None if arguments.expires_in_days is None else field_rules.parse_life(arguments.expires_in_days),
+            scopes=None if arguments.scopes is None else frozenset(arguments.scopes),
+            aliases=None if arguments.aliases is None else frozenset(arguments.aliases),
+            expires_in_days=arguments.expires_in_days,
         )
-        name = field_rules.parse_name(arguments.name)
-        record, key = await self._manager.create_key(principal, name=name, requested=requested)
+        record, key = await self._manager.create_key(principal, name=arguments.name, requested=requested)
         logger.info("created: key_id=%s user_id=%s by=%s", record.key_id, record.user_id, principal.key_id)
         return CreatedKey(key=key.reveal(), **self._view(principal, record).model_dump())
 
     async def list_keys(self, principal: Principal, arguments: ListKeysArguments) -> KeyList:
-        """List your API keys, newest first: names, previews, scopes, ends and last use, never the keys themselves."""
-        cursor = None if arguments.cursor is None else field_rules.parse_cursor(arguments.cursor)
-        page = await self._manager.list_keys(principal, include_revoked=arguments.include_revoked, cursor=cursor)
+        """List the user's API keys, newest first, expired ones too (see status), never the keys themselves."""
+        page = await self._manager.list_keys(
+            principal, include_revoked=arguments.include_revoked, cursor=arguments.cursor
+        )
         return KeyList(keys=[self._view(principal, key) for key in page.keys], next_cursor=page.next_cursor)
 
     async def revoke_key(self, principal: Principal, arguments: RevokeKeyArguments) -> KeyView:
-        """Revoke one of your API keys for good, from the next request on. Whatever uses it stops working.
+        """Revoke one of the user's API keys for good, from the next request on: whatever uses it stops working.
 
-        To revoke a key is final and cannot be undone. Every key may revoke itself; revoking the key in use
-        (is_current) ends this connection's access with it.
+        This cannot be undone, so confirm it first; names may repeat, so if several keys fit, ask which one. Keys that
+        it made (made_by) stay good: revoke those too if it was lost or stolen. Every key may revoke itself; revoking
+        the key in use (is_current) ends this connection's access with it.
         """
-        key_id = field_rules.parse_key_id(arguments.key_id)
-        reason = None if arguments.reason is None else field_rules.parse_reason(arguments.reason)
-        record = await self._manager.revoke_key(principal, key_id=key_id, reason=reason)
+        record = await self._manager.revoke_key(principal, key_id=arguments.key_id, reason=arguments.reason)
         logger.info("revoked: key_id=%s user_id=%s by=%s", record.key_id, record.user_id, principal.key_id)
         return self._view(principal, record)
 
     async def whoami(self, principal: Principal, _: NoArguments) -> WhoAmI:
-        """Tell which user you act for, and with which API key, scopes and end."""
+        """Say whose API key is in use, what it may do and when it expires."""
         key = await self._manager.current_key(principal)
         return WhoAmI(user_id=principal.user_id, key=self._view(principal, key))
 
@@ -113,6 +111,7 @@ class KeyTools:
             use_count=record.use_count,
             revoked_at=record.revoked_at,
             revoked_reason=record.revoked_reason,
+            made_by=record.parent_key_id,
             is_current=record.key_id == principal.key_id,
         )
 

@@ -108,5 +108,5 @@ def _explained(error: ValidationError, arguments: type[BaseModel]) -> str:
             rules.setdefault(field, f"{detail['msg']}. {arguments.model_fields[field].description}")
         else:
             # Not named: it is whatever the caller wrote where a name belongs.
-            rules["unknown argument"] = f"there are {', '.join(arguments.model_fields) or 'none'}"
+            rules["unknown argument"] = f"this tool takes {', '.join(arguments.model_fields) or 'none'}"
     return "; ".join(f"{field}: {rule}" for field, rule in rules.items())

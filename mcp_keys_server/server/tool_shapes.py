@@ -36,17 +36,18 @@ class CreateKeyArguments(Arguments):
     )
     aliases: list[str] | Null = Field(
         default=None,
-        description="The endpoints that the new key opens, for example ['keys']. Left out: as the key in use.",
+        description="Which of the user's endpoints the new key opens, by alias; these tools are at 'keys', and a key "
+        "without it cannot call them. Left out, which is best unless the user names some: as the key in use.",
     )
     expires_in_days: Annotated[float, Field(gt=0, le=LONGEST_LIFE_DAYS)] | Null = Field(
         default=None,
-        description="How long the new key lives. Left out: as long as the key in use.",
+        description="How long the new key lives, in days; 0.5 is twelve hours. Left out: as long as the key in use.",
     )
 
 
 class ListKeysArguments(Arguments):
     include_revoked: bool = Field(default=False, description="Also list keys that were revoked.")
-    cursor: str | Null = Field(default=None, description="next_cursor of the page before.")
+    cursor: str | Null = Field(default=None, description="The next_cursor of the previous page.")
 
 
 class RevokeKeyArguments(Arguments):
@@ -73,6 +74,7 @@ class KeyView(BaseModel):
     use_count: int
     revoked_at: datetime | None
     revoked_reason: str | None
+    made_by: str | None = Field(description="The key_id of the key that made this one; null: the operator made it.")
     is_current: bool = Field(description="Whether this is the key with which you are calling.")
 
 

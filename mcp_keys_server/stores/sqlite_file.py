@@ -19,8 +19,8 @@ OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 CHECKSUM_SECRET = "checksum_secret"  # noqa: S105 - the name of the entry, not its value
 
 
-def prepare(path: Path) -> None:
-    """See to it that the file is there, private, ours and of the present schema; make it when it is missing.
+def prepare(path: Path, *, create: bool = True) -> None:
+    """See to it that the file is there, private, ours and of the present schema; make it when it is missing and may be.
 
     Raises:
         UnusableDatabaseError: It cannot be made or used; the message says what to do.
@@ -29,6 +29,10 @@ def prepare(path: Path) -> None:
         raise UnusableDatabaseError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or later is needed")
     with _explained(path):
         if not path.exists():
+            if not create:
+                raise UnusableDatabaseError(
+                    f"{path} does not exist; 'serve' and 'users add' make it, or name another file with --database"
+                )
             _make(path)
         _check_file(path)
         with closing(_connect(path)) as connection:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,13 +25,13 @@ Work = Callable[[aiosqlite.Connection], Awaitable[Result]]
 
 
 @asynccontextmanager
-async def open_sqlite_store(path: Path) -> AsyncIterator["SqliteStore"]:
-    """The store on this file, which is made if there is none.
+async def open_sqlite_store(path: Path, *, create: bool = True) -> AsyncIterator["SqliteStore"]:
+    """The store on this file, which is made if there is none and it may be.
 
     Raises:
         UnusableDatabaseError: The file cannot be made or used; the message says what to do.
     """
-    await anyio.to_thread.run_sync(sqlite_file.prepare, path)
+    await anyio.to_thread.run_sync(partial(sqlite_file.prepare, path, create=create))
     async with AsyncExitStack() as stack:
         writer = await stack.enter_async_context(
             aiosqlite.connect(

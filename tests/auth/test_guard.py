@@ -107,7 +107,7 @@ async def test_each_refusal_is_one_line_that_says_who_and_why(world: World, capl
     await ask(world, ("X-API-Key", "a"), ("X-API-Key", "b"))
     assert [line for name, _, line in caplog.record_tuples if name == "mcp_keys_server.auth.guard"] == [
         f"refused: revoked key_id={record.key_id} user_id=ada client=192.0.2.7",
-        "refused: malformed key_id=None user_id=None client=192.0.2.7",
+        "refused: malformed client=192.0.2.7",
         "refused: no key client=192.0.2.7",
         "refused: several credentials client=192.0.2.7",
     ]

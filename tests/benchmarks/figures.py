@@ -13,6 +13,7 @@ class Quantity(StrEnum):
     RATE = "requests per second"
     P99 = "99th percentile of the time of one request"
     PROCESSOR = "processor time of the server for one request"
+    SHARE = "share of one core that the measured process had"
 
 
 @dataclass(frozen=True, slots=True)

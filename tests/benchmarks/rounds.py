@@ -1,32 +1,33 @@
 """Contestants measured in turns, so that whatever changes on the machine meets all of them alike."""
 
 import gc
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Quantity, Row, Spread
-from tests.benchmarks.neighbours import Neighbours
 
 Figures = Mapping[Quantity, float]
 Contestant = Callable[[], Figures]
 """Does its work once and says what it took."""
 
-QUIET = 0.1
-"""Of one core: what others may use during a round."""
+QUIET = 0.95
+"""Of one core: what all that is measured keeps busy while nobody else wants it."""
 
 RULE = (
-    f"a round in which other processes, or the hypervisor, used more than {QUIET:.0%} of one core is dropped and "
-    "repeated, up to twice the number of rounds; of too few quiet rounds the least disturbed ones make up half"
+    f"a round in which something that was measured had less than {QUIET:.0%} of a core, because others had it, is "
+    "dropped and repeated, up to twice the number of rounds; of too few quiet rounds the quietest make up half"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
     figures: Mapping[str, Figures]
-    disturbance: float
+
+    @property
+    def share(self) -> float:
+        return min(figures[Quantity.SHARE] for figures in self.figures.values())
 
     def ratio(self, quantity: Quantity, subject: str, reference: str) -> float:
         return self.figures[subject][quantity] / self.figures[reference][quantity]
@@ -58,17 +59,8 @@ class Rounds:
         return Spread.of([one.figures[contestant][quantity] for one in self.kept])
 
 
-def run_rounds(
-    title: str,
-    bench: Bench,
-    contestants: Mapping[str, Contestant],
-    *,
-    seconds_of_ours: Callable[[], float] = time.process_time,
-) -> Rounds:
-    """Measure all contestants in each round, after one round that does not count.
-
-    ``seconds_of_ours`` is the processor time of all processes that take part.
-    """
+def run_rounds(title: str, bench: Bench, contestants: Mapping[str, Contestant]) -> Rounds:
+    """Measure all contestants in each round, after one round that does not count."""
     asked = bench.effort.rounds
     names = list(contestants)
     rounds: list[Round] = []
@@ -78,14 +70,12 @@ def run_rounds(
         contestant()
     while quiet < asked and len(rounds) < 2 * asked:
         bench.progress.show(f"{title}: round {quiet + 1} of {asked}, {len(rounds) - quiet} disturbed")
-        neighbours = Neighbours(seconds_of_ours)
         # Another one begins each time, so that none always follows the same.
         first = len(rounds) % len(names)
         with _without_collection():
-            figures = {name: contestants[name]() for name in names[first:] + names[:first]}
-        rounds.append(Round(figures, neighbours.cores_used()))
-        quiet += rounds[-1].disturbance <= QUIET
-    rounds.sort(key=lambda one: one.disturbance)
+            rounds.append(Round({name: contestants[name]() for name in names[first:] + names[:first]}))
+        quiet += rounds[-1].share >= QUIET
+    rounds.sort(key=lambda one: one.share, reverse=True)
     return Rounds(len(rounds), rounds[: max(quiet, (asked + 1) // 2)], quiet)
 
 

@@ -1,6 +1,5 @@
 """Tool calls over HTTP, with our authentication and without, on one and the same server."""
 
-import time
 from collections.abc import Callable, Sequence
 from http.client import HTTPConnection
 
@@ -35,7 +34,6 @@ def _rows_of_era(era: str, calls: "ToolCalls", bench: Bench) -> Sequence[Row]:
         f"tool calls, {era}",
         bench,
         {"with": calls.to(WITH_US, era), "without": calls.to(WITHOUT_US, era)},
-        seconds_of_ours=calls.seconds_of_ours,
     )
     return [
         rounds.compare(
@@ -56,7 +54,6 @@ class ToolCalls:
         self._announced = announced
         self._generator = generator
         self._seconds = seconds
-        self._generator_seconds = 0.0
 
     def to(self, mount: str, era: str) -> Callable[[], Figures]:
         """A contestant: all users at once, a connection each, behind this mount."""
@@ -67,18 +64,16 @@ class ToolCalls:
         ]
         return lambda: self._load(Job(port=port, requests=requests, seconds=self._seconds))
 
-    def seconds_of_ours(self) -> float:
-        return time.process_time() + self._server_seconds() + self._generator_seconds
-
     def _load(self, job: Job) -> Figures:
         before = self._server_seconds()
         self._generator.tell(job)
         outcome: Outcome = self._generator.hear()
-        self._generator_seconds = outcome["processor_seconds"]
+        processor = self._server_seconds() - before
         return {
             Quantity.RATE: outcome["requests"] / outcome["seconds"],
             Quantity.P99: outcome["p99"],
-            Quantity.PROCESSOR: (self._server_seconds() - before) * 1e6 / outcome["requests"],
+            Quantity.PROCESSOR: processor * 1e6 / outcome["requests"],
+            Quantity.SHARE: processor / outcome["seconds"],
         }
 
     def _server_seconds(self) -> float:

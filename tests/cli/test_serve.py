@@ -74,7 +74,7 @@ def test_a_second_start_makes_no_second_first_user(database: Path) -> None:
         key = server.first_key
     with running_server(database, "--first-user", "eve") as again:
         assert not KEY.search(again.printed)
-        assert "For a new key: mcp-keys-server keys create" in again.printed
+        assert "so no first user was made. For a new key: mcp-keys-server keys create" in again.printed
         assert ask(again, key).status_code == 200
     assert [
         user["user_id"] for user in json.loads(run("users", "list", "--json", "--database", str(database)).stdout)
@@ -90,7 +90,7 @@ def test_without_a_first_user_it_says_what_the_endpoints_are(database: Path) -> 
     with running_server(database, MCP_KEYS_PUBLIC_URL="https://keys.example.com") as server:
         pass
     assert "Endpoints     https://keys.example.com/u/USER_ID/keys/mcp\n" in server.printed
-    assert "There are no users yet. For the first: mcp-keys-server serve --first-user NAME" in server.printed
+    assert f"For the first: mcp-keys-server users add USER_ID --database {database}" in server.printed
 
 
 def test_keys_made_and_revoked_on_the_command_line_count_at_once(database: Path) -> None:
@@ -118,7 +118,7 @@ def test_an_accepted_request_is_logged_at_debug_only(database: Path) -> None:
         ask(server, "forged")
         server.stop()
         assert [line.split(" ", 4)[4] for line in server.log.read_text().splitlines()] == [
-            "refused: malformed key_id=None user_id=None client=127.0.0.1"
+            "refused: malformed client=127.0.0.1"
         ]
     with running_server(database, MCP_KEYS_LOG_LEVEL="debug") as verbose:
         ask(verbose, server.first_key)

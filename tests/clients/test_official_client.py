@@ -40,7 +40,7 @@ def stdio_program(database: Path, key: str, era: str, log: Path) -> AbstractAsyn
 
 
 SENTENCES = {
-    401: "This needs an API key that is valid here",
+    401: "There is no valid API key here",
     403: "This API key does not open this endpoint",
 }
 

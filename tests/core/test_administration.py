@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from mcp_keys_server import KeyNotFoundError, RequestedGrant, UserExistsError, UserNotFoundError
+from mcp_keys_server import InvalidFieldError, KeyNotFoundError, RequestedGrant, UserExistsError, UserNotFoundError
 from tests.world import NOTHING_SPECIAL, World
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ async def test_an_operators_key_manages_keys_for_ever_unless_said_otherwise(worl
     record, _ = await world.key()
     assert record.grant.scopes == {"keys:read", "keys:write"}
     assert (record.grant.aliases, record.grant.expires_at, record.parent_key_id) == (None, None, None)
-    requested = RequestedGrant(frozenset({"x"}), frozenset({"notes"}), timedelta(days=1))
+    requested = RequestedGrant(frozenset({"x"}), frozenset({"notes"}), 1)
     narrow, _ = await world.key(requested=requested)
     assert narrow.grant.scopes == {"x"}
     assert narrow.grant.aliases == frozenset({"notes"})
@@ -66,3 +66,18 @@ async def test_two_keys_of_one_name_are_two_keys(world: World) -> None:
     made = [await world.ring.administration.create_key("ada", name="Laptop", requested=NOTHING_SPECIAL) for _ in "ab"]
     assert made[0][0].key_id != made[1][0].key_id
     assert made[0][1].reveal() != made[1][1].reveal()
+
+
+async def test_a_field_that_breaks_its_rule_is_refused_through_whatever_door(world: World) -> None:
+    administration = world.ring.administration
+    for user_id, email, name in (("Ada", None, None), ("eve", "eve", None), ("eve", None, "a\nb")):
+        with pytest.raises(InvalidFieldError):
+            await administration.add_user(user_id, email=email, name=name)
+    with pytest.raises(InvalidFieldError, match="^name: "):
+        await administration.create_key("ada", name="\x1b[31m", requested=NOTHING_SPECIAL)
+    with pytest.raises(InvalidFieldError, match="^user: "):
+        await administration.create_key("A B", name="x", requested=NOTHING_SPECIAL)
+    with pytest.raises(InvalidFieldError, match="^key_id: "):
+        await administration.revoke_key("Laptop", reason=None)
+    with pytest.raises(InvalidFieldError, match="^reason: "):
+        await administration.revoke_key("key_0123456789abcdef", reason="a\nb")

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 
@@ -13,7 +12,7 @@ KEY = KeyMint(b"secret").mint().reveal()
 @pytest.mark.parametrize("text", ["ada", "0", "a" * 64, "ada_lovelace-1815"])
 def test_a_user_id_and_an_alias_are_lower_case_words(text: str) -> None:
     assert field_rules.parse_user_id(text) == text
-    assert field_rules.parse_aliases([text]) == {text}
+    field_rules.check_aliases([text])
 
 
 BAD_WORDS = ["", "Ada", "ada ", "-ada", "_ada", "a" * 65, "ada/keys", "ada\n", "ädä", "..", "%61da", "ada\0", "ａda"]
@@ -22,29 +21,29 @@ BAD_WORDS = ["", "Ada", "ada ", "-ada", "_ada", "a" * 65, "ada/keys", "ada\n", "
 @pytest.mark.parametrize("text", BAD_WORDS)
 def test_any_other_spelling_of_a_word_is_refused(text: str) -> None:
     refuse(field_rules.parse_user_id, text, "user_id")
-    refuse(lambda word: field_rules.parse_aliases([word]), text, "aliases")
+    refuse(lambda word: field_rules.check_aliases([word]), text, "aliases")
 
 
 def test_aliases_are_one_at_least_and_not_too_many() -> None:
     for aliases in ([], [f"a{number}" for number in range(65)]):
         with pytest.raises(InvalidFieldError, match="^aliases: "):
-            field_rules.parse_aliases(aliases)
+            field_rules.check_aliases(aliases)
 
 
 @pytest.mark.parametrize("text", ["keys:read", "orders:read", "a", "files.read/own", "x" * 64])
 def test_a_scope_may_be_any_word_of_the_operators(text: str) -> None:
-    assert field_rules.parse_scopes([text, text]) == {text}
+    field_rules.check_scopes([text, text])
 
 
 @pytest.mark.parametrize("text", ["", "Keys:Read", "keys:read keys:write", "1", "x" * 65, "a\n", "ä", '"', "a\\"])
 def test_what_is_not_a_scope_is_refused(text: str) -> None:
-    refuse(lambda scope: field_rules.parse_scopes([scope]), text, "scopes")
+    refuse(lambda scope: field_rules.check_scopes([scope]), text, "scopes")
 
 
 def test_scopes_may_be_none_but_not_very_many() -> None:
-    assert field_rules.parse_scopes([]) == frozenset()
+    field_rules.check_scopes([])
     with pytest.raises(InvalidFieldError, match="^scopes: "):
-        field_rules.parse_scopes(f"s{number}" for number in range(33))
+        field_rules.check_scopes([f"s{number}" for number in range(33)])
 
 
 @pytest.mark.parametrize("text", ["Laptop", " Ada's phone  ", "键", "Büro 🗝", "<script>alert(1)</script>", "a" * 64])
@@ -98,14 +97,14 @@ def test_a_user_is_named_by_id_or_email() -> None:
 
 
 def test_a_life_is_days_or_a_part_of_one() -> None:
-    assert field_rules.parse_life(0.5) == timedelta(hours=12)
-    assert field_rules.parse_life(3650) == timedelta(days=3650)
+    field_rules.check_life(0.5)
+    field_rules.check_life(3650)
 
 
 @pytest.mark.parametrize("days", [0, -1, -0.0, 3650.1, 1e300, float("inf"), float("-inf"), float("nan")])
 def test_a_life_that_is_none_or_without_end_is_refused(days: float) -> None:
     with pytest.raises(InvalidFieldError, match="^expires_in_days: "):
-        field_rules.parse_life(days)
+        field_rules.check_life(days)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +123,8 @@ def test_what_is_not_a_key_id_is_refused(text: str) -> None:
         field_rules.parse_reason,
         field_rules.parse_user_id,
         field_rules.parse_user,
-        pytest.param(lambda text: field_rules.parse_scopes([text]), id="parse_scopes"),
-        pytest.param(lambda text: field_rules.parse_aliases([text]), id="parse_aliases"),
+        pytest.param(lambda text: field_rules.check_scopes([text]), id="check_scopes"),
+        pytest.param(lambda text: field_rules.check_aliases([text]), id="check_aliases"),
     ],
 )
 def test_a_pasted_key_is_recognised_in_every_field(parse: Callable[[str], object]) -> None:

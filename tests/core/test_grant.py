@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_keys_server import Grant, NotPermittedError, RequestedGrant
+from mcp_keys_server import Grant, InvalidFieldError, NotPermittedError, RequestedGrant
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 WORDS = st.frozensets(st.sampled_from(["keys:read", "keys:write", "orders:read", "orders:write"]))
 ALIASES = st.none() | st.frozensets(st.sampled_from(["keys", "notes", "tickets"]))
-LIVES = st.none() | st.timedeltas(timedelta(seconds=1), timedelta(days=3650))
-GRANTS = st.builds(Grant, WORDS, ALIASES, LIVES.map(lambda life: None if life is None else NOW + life))
-REQUESTS = st.builds(RequestedGrant, st.none() | WORDS, ALIASES, LIVES)
+LIVES = st.none() | st.floats(1e-6, 3650)
+GRANTS = st.builds(Grant, WORDS, ALIASES, LIVES.map(lambda days: None if days is None else NOW + timedelta(days=days)))
+REQUESTS = st.builds(RequestedGrant, st.none() | WORDS, ALIASES.filter(lambda aliases: aliases != frozenset()), LIVES)
 
 
 @given(GRANTS, REQUESTS)
@@ -33,7 +33,15 @@ def test_a_child_has_what_was_asked_for_or_is_refused(maker: Grant, requested: R
         return
     assert requested.scopes is None or child.scopes == requested.scopes
     assert requested.aliases is None or child.aliases == requested.aliases
-    assert requested.life is None or child.expires_at == NOW + requested.life
+    assert requested.expires_in_days is None or child.expires_at == requested.end(NOW)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("scopes", frozenset({"A"})), ("aliases", frozenset()), ("expires_in_days", 0)]
+)
+def test_what_breaks_the_rule_of_its_field_cannot_even_be_requested(field: str, value: object) -> None:
+    with pytest.raises(InvalidFieldError, match=f"^{field}: "):
+        RequestedGrant(**{field: value})  # type: ignore[arg-type]
 
 
 EVERYTHING = Grant(frozenset({"keys:read", "keys:write", "orders:read"}), None, None)
@@ -54,8 +62,8 @@ def test_what_is_not_asked_for_is_as_with_the_maker() -> None:
     ("requested", "words"),
     [
         (RequestedGrant(scopes=frozenset({"admin"})), "scopes: .* keys:read, keys:write, orders:read"),
-        (RequestedGrant(aliases=frozenset({"notes", "keys"})), "aliases: .* notes"),
-        (RequestedGrant(life=timedelta(days=2)), "expires_in_days: .* 2026-11-22"),
+        (RequestedGrant(aliases=frozenset({"notes", "keys"})), "aliases: .* opens: notes"),
+        (RequestedGrant(expires_in_days=2), "expires_in_days: .* 2026-11-22"),
     ],
 )
 def test_a_refusal_says_which_rule_and_what_would_be_allowed(requested: RequestedGrant, words: str) -> None:
@@ -65,7 +73,7 @@ def test_a_refusal_says_which_rule_and_what_would_be_allowed(requested: Requeste
 
 
 def test_a_scope_that_is_missing_is_named_with_those_there_are() -> None:
-    with pytest.raises(NotPermittedError, match="lacks the scope keys:read.* none"):
+    with pytest.raises(NotPermittedError, match="needs the scope keys:read and has only: none"):
         Grant(frozenset(), None, None).require("keys:read")
 
 

@@ -1,5 +1,3 @@
-from datetime import timedelta
-
 import pytest
 
 from mcp_keys_server import (
@@ -41,7 +39,7 @@ async def test_a_key_cannot_give_what_it_does_not_have(world: World) -> None:
 
 
 async def test_a_key_dies_no_later_than_the_key_that_made_it(world: World) -> None:
-    ada = await world.principal(requested=RequestedGrant(life=timedelta(days=1)))
+    ada = await world.principal(requested=RequestedGrant(expires_in_days=1))
     _, key = await world.ring.manager.create_key(ada, name="x", requested=NOTHING_SPECIAL)
     world.clock.advance(days=1)
     with pytest.raises(InvalidApiKeyError):
@@ -78,7 +76,7 @@ async def test_revoked_keys_are_listed_only_when_asked_for(world: World) -> None
 
 async def test_an_expired_key_is_listed_as_such(world: World) -> None:
     ada = await world.principal()
-    short, _ = await world.key(requested=RequestedGrant(life=timedelta(hours=1)))
+    short, _ = await world.key(requested=RequestedGrant(expires_in_days=1 / 24))
     world.clock.advance(hours=1)
     by_id = {key.key_id: key for key in (await world.ring.manager.list_keys(ada)).keys}
     assert by_id[short.key_id].status(world.clock()) is KeyStatus.EXPIRED
@@ -103,7 +101,7 @@ async def test_pages_hold_every_key_once(world: World) -> None:
 async def test_a_cursor_of_nobody_or_of_somebody_else_is_refused(world: World) -> None:
     ada = await world.principal()
     foreign, _ = await world.key("bob")
-    for cursor in ("key_0123456789abcdef", foreign.key_id):
+    for cursor in ("", "nonsense", "key_0123456789abcdef", foreign.key_id):
         with pytest.raises(InvalidFieldError, match="^cursor: "):
             await world.ring.manager.list_keys(ada, cursor=cursor)
 
@@ -148,3 +146,14 @@ async def test_a_principal_whose_key_is_gone_has_no_current_key(world: World) ->
     ada = await world.principal()
     with pytest.raises(KeyNotFoundError):
         await world.ring.manager.current_key(Principal("ada", "key_0123456789abcdef", ada.grant))
+
+
+async def test_a_field_that_breaks_its_rule_is_refused_through_whatever_door(world: World) -> None:
+    ada = await world.principal()
+    with pytest.raises(InvalidFieldError, match="^name: "):
+        await world.ring.manager.create_key(ada, name="a\nb", requested=NOTHING_SPECIAL)
+    with pytest.raises(InvalidFieldError, match="^key_id: "):
+        await world.ring.manager.revoke_key(ada, key_id="Laptop", reason=None)
+    with pytest.raises(InvalidFieldError, match="^reason: "):
+        await world.ring.manager.revoke_key(ada, key_id=ada.key_id, reason="a\nb")
+    assert len((await world.ring.manager.list_keys(ada)).keys) == 1

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_good_key_says_whose_it_is_and_what_it_may(world: World) -> None:
-    requested = RequestedGrant(frozenset({"orders:read"}), frozenset({"notes"}), timedelta(days=1))
+    requested = RequestedGrant(frozenset({"orders:read"}), frozenset({"notes"}), 1)
     record, key = await world.key("bob", requested)
     principal = await world.ring.verifier.verify(key.reveal())
     assert (principal.user_id, principal.key_id, principal.grant) == ("bob", record.key_id, record.grant)
@@ -41,7 +41,7 @@ async def test_a_revoked_key_is_refused_at_once_even_after_use(world: World) -> 
 
 
 async def test_a_key_is_good_until_its_end_and_not_at_it(world: World) -> None:
-    _, key = await world.key(requested=RequestedGrant(life=timedelta(days=1)))
+    _, key = await world.key(requested=RequestedGrant(expires_in_days=1))
     world.clock.advance(days=1, microseconds=-1)
     await world.ring.verifier.verify(key.reveal())
     world.clock.advance(microseconds=1)

@@ -17,6 +17,15 @@ def test_claude_desktop_gets_the_header_from_the_environment() -> None:
     assert not any(" " in argument for argument in entry["args"])
 
 
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [("http://keys.lan:8000/u/ada/keys/mcp", True), ("http://localhost:8000/u/ada/keys/mcp", False), (URL, False)],
+)
+def test_mcp_remote_is_told_when_a_key_goes_in_the_clear_to_another_machine(url: str, *, plain: bool) -> None:
+    entry = json.loads(client_config.claude_desktop_remote(url, "KEY"))["mcpServers"]["keys"]
+    assert ("--allow-http" in entry["args"]) is plain
+
+
 def test_claude_desktop_starts_the_installed_program_by_its_real_path() -> None:
     entry = json.loads(client_config.claude_desktop_stdio(Path("/data/keys.db"), "KEY"))["mcpServers"]["keys-local"]
     assert Path(entry["command"]).is_file()

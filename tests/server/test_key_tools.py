@@ -26,6 +26,7 @@ FIELDS = {
     "use_count",
     "revoked_at",
     "revoked_reason",
+    "made_by",
     "is_current",
 }
 
@@ -38,6 +39,7 @@ async def test_the_whole_life_of_a_key_over_mcp(world: World, http: httpx2.Async
     assert KEY.fullmatch(plaintext)
     assert created.structured["expires_at"] == "2026-11-22T12:00:00Z"
     assert created.structured["scopes"] == ["keys:read"]
+    assert created.structured["made_by"] == record.key_id
 
     listed = (await call(http, key, "list_keys", modern=modern)).structured["keys"]
     assert {entry["key_id"]: entry["is_current"] for entry in listed} == {
@@ -117,7 +119,7 @@ BAD_ARGUMENTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"name": "x", "expires_in_days": 1e9},
         "expires_in_days: Input should be less than",
     ),
-    "unknown argument": ("whoami", {"user_id": "bob"}, "unknown argument: there are none"),
+    "unknown argument": ("whoami", {"user_id": "bob"}, "unknown argument: this tool takes none"),
     "several at once": ("create_key", {"nam": "x", "aliases": 1}, "name: Field required. What the key is for, "),
     "not an id": ("revoke_key", {"key_id": "Laptop"}, "key_id: 'key_' and 16 hexadecimal digits"),
     "unknown id": ("revoke_key", {"key_id": "key_0123456789abcdef"}, "key_id: you have no key with this id; list_keys"),
@@ -167,7 +169,7 @@ async def test_what_a_key_may_not_do_is_said(world: World, http: httpx2.AsyncCli
     _, key = await world.key(requested=RequestedGrant(scopes=frozenset({"orders:read"})))
     refused = await call(http, key, "create_key", {"name": "x"})
     assert refused.is_error
-    assert refused.text == "this key lacks the scope keys:write, which this needs; it has: orders:read"
+    assert refused.text == "the key in use may not do this: it needs the scope keys:write and has only: orders:read"
     assert (await call(http, key, "list_keys")).is_error
 
 

@@ -94,8 +94,8 @@ async def test_a_taken_user_id_or_email_adds_nothing(store: KeyStore) -> None:
 async def test_a_key_hash_is_replaced_only_if_it_is_still_the_old_one(store: KeyStore) -> None:
     key = a_key()
     await store.add_key(key, "old")
-    await store.replace_key_hash(key.prefix, old="not that", new="newer")
     await store.replace_key_hash(key.prefix, old="old", new="new")
+    await store.replace_key_hash(key.prefix, old="old", new="newer")
     secret = await store.read_secret(key.prefix)
     assert secret is not None
     assert secret.key_hash == "new"

@@ -56,7 +56,7 @@ async def test_many_who_start_at_once_share_one_database(tmp_path: Path) -> None
     path = tmp_path / "keys.db"
     async with anyio.create_task_group() as group:
         for _ in range(8):
-            group.start_soon(anyio.to_thread.run_sync, sqlite_file.prepare, path)
+            group.start_soon(anyio.to_thread.run_sync, lambda: sqlite_file.prepare(path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["keys.db"]
     async with open_world(path) as one, open_world(path) as other:
         _, key = await one.key()
