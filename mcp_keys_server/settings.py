@@ -1,11 +1,11 @@
 """What an operator can set: by a flag, ``MCP_KEYS_<NAME>`` in the environment or ``<name>`` in a TOML file."""
 
 import os
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AfterValidator, Field, ValidationError, field_validator
@@ -24,6 +24,9 @@ from mcp_keys_server.core.field_rules import parse_user_id
 ENVIRONMENT_PREFIX = "MCP_KEYS_"
 NOT_SETTINGS = frozenset({"MCP_KEYS_API_KEY", "MCP_KEYS_CONFIG"})
 """Variables that are ours and no settings: a credential, and where the file with the settings is."""
+
+_HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5}|:\*)?")
+_ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 
 
 def _by_rule(parse: Callable[[str], str]) -> AfterValidator:
@@ -58,7 +61,7 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("mcp-keys-server", appauthor=False) / "keys.db",
         description="The SQLite file. It is made, private to its user, when there is none.",
     )
-    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
     public_url: str | None = Field(
         default=None,
@@ -91,6 +94,20 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_HOST.fullmatch(host) for host in value):
+            raise ValueError("host names, each perhaps with a port or with ':*' for any")
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_ORIGIN.fullmatch(origin.removesuffix(":*")) for origin in value):
+            raise ValueError("origins such as https://chat.example.com, without a path")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _any_case(cls, value: object) -> object:
@@ -99,17 +116,22 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        if value == Path():
+            raise ValueError("the path of a file")
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("'~' stands for the home of a user who does not exist") from None
 
     @field_validator("public_url")
     @classmethod
     def _origin_only(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        url = urlsplit(value.rstrip("/"))
-        if url.scheme not in ("http", "https") or not url.hostname or url.path or url.query or url.username:
+        url = value.removesuffix("/").lower()
+        if not _ORIGIN.fullmatch(url):
             raise ValueError("http:// or https://, a host and perhaps a port, and no path")
-        return url.geturl()
+        return url
 
     @classmethod
     def settings_customise_sources(
@@ -142,7 +164,7 @@ def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # n
     except ValidationError as error:
         explained = (_explained(str(detail["loc"][0]), detail["msg"]) for detail in error.errors())
         raise SettingsError("; ".join(explained)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"--config: {config} is not TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"--config: {config} cannot be read: {error.strerror}") from None

@@ -42,6 +42,11 @@ def test_lists_are_separated_by_commas_or_spaces_or_are_lists(monkeypatch: pytes
     assert settings.allowed_origins == ("https://a.example", "https://b.example")
 
 
+def test_a_public_url_has_one_spelling() -> None:
+    assert load_settings(public_url="HTTPS://Keys.Example.com:8443/").public_url == "https://keys.example.com:8443"
+    assert load_settings(public_url="http://[::1]:8000").public_url == "http://[::1]:8000"
+
+
 def test_a_level_is_one_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCP_KEYS_LOG_LEVEL", "DEBUG")
     assert load_settings().log_level == "debug"
@@ -63,6 +68,16 @@ BAD: dict[str, tuple[str, str, str]] = {
     "a tag": ("KEY_TAG", "Hunter2", "key_tag .*lower-case"),
     "a URL with a path": ("PUBLIC_URL", "https://keys.example.com/Hunter2", "public_url .*no path"),
     "a URL with a password": ("PUBLIC_URL", "https://ada:Hunter2@keys.example.com", "public_url .*no path"),
+    "a URL with a fragment": ("PUBLIC_URL", "https://keys.example.com#Hunter2", "public_url .*no path"),
+    "a URL with a port too high": ("PUBLIC_URL", "https://keys.example.com:999999", "public_url .*a port"),
+    "a URL with a colon and no port": ("PUBLIC_URL", "https://keys.example.com:", "public_url .*a port"),
+    "a URL with a space": ("PUBLIC_URL", "https://keys.example.com Hunter2", "public_url .*a host"),
+    "hosts that are none": ("ALLOWED_HOSTS", "https://Hunter2/", "allowed_hosts .*host names"),
+    "every host": ("ALLOWED_HOSTS", "*", "allowed_hosts .*host names"),
+    "origins that are none": ("ALLOWED_ORIGINS", "Hunter2", "allowed_origins .*https://"),
+    "no host": ("HOST", "", "host .*at least 1"),
+    "no database": ("DATABASE", "", "database .*the path of a file"),
+    "the home of nobody": ("DATABASE", "~nosuchuser/Hunter2", "database .*home of a user"),
     "a URL of another scheme": ("PUBLIC_URL", "ftp://Hunter2", "public_url .*https://"),
     "no URL": ("PUBLIC_URL", "Hunter2", "public_url .*https://"),
     "a first user": ("FIRST_USER", "Hunter2", "first_user .*a-z 0-9"),
@@ -106,6 +121,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     if Path("/proc/self/mem").is_file():  # which nobody can read from its beginning
         with pytest.raises(SettingsError, match="--config: /proc/self/mem cannot be read: "):
             load_settings(config=Path("/proc/self/mem"))
+    with pytest.raises(SettingsError, match="--config: .* is not TOML"):
+        load_settings(config=a_file(tmp_path, "a = " + "[" * 5_000))
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\0")
     with pytest.raises(SettingsError, match="--config: .* is not TOML"):

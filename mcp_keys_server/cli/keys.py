@@ -6,13 +6,22 @@ import anyio
 import click
 
 from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
-from mcp_keys_server.cli.output import key_row, print_facts, print_json, print_table
+from mcp_keys_server.cli.output import (
+    facts_text,
+    hand_over,
+    json_text,
+    key_row,
+    print_facts,
+    print_json,
+    print_table,
+)
 from mcp_keys_server.core.clock import utc_now
 from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.grant import RequestedGrant
 from mcp_keys_server.settings import Settings
 
 LONGEST_INPUT = 4096
+FIELDS_OF_A_NEW_KEY = ("key_id", "user_id", "name", "scopes", "aliases", "created_at", "expires_at")
 
 
 @click.group()
@@ -48,9 +57,9 @@ def create_key(
         )
         async with key_ring_of(settings) as ring:
             record, key = await ring.administration.create_key(user, name=name, requested=requested)
-        shown = ("key_id", "user_id", "name", "scopes", "aliases", "created_at", "expires_at")
-        row = key_row(record, utc_now())
-        (print_json if as_json else print_facts)({"key": key.reveal()} | {name: row[name] for name in shown})
+            row = key_row(record, utc_now())
+            shown = {"key": key.reveal()} | {field: row[field] for field in FIELDS_OF_A_NEW_KEY}
+            await hand_over(ring, record, json_text(shown) if as_json else facts_text(shown))
 
     anyio.run(run)
 
@@ -113,7 +122,7 @@ def verify_key(settings: Settings, *, as_json: bool) -> None:
 
     async def run() -> None:
         # Latin-1 reads anything; what is not a key is refused as such.
-        presented = sys.stdin.buffer.read(LONGEST_INPUT).decode("latin-1").strip()
+        presented = "" if sys.stdin is None else sys.stdin.buffer.read(LONGEST_INPUT).decode("latin-1").strip()
         if not presented:
             raise InvalidFieldError("standard input", "an API key; there is none")
         async with key_ring_of(settings) as ring:

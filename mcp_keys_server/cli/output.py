@@ -1,6 +1,9 @@
 """What commands print."""
 
+import errno
 import json
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -8,6 +11,7 @@ from typing import Final
 import click
 
 from mcp_keys_server.core.records import KeyRecord, UserRecord
+from mcp_keys_server.key_ring import KeyRing
 
 Row = Mapping[str, object]
 
@@ -41,8 +45,31 @@ def key_row(key: KeyRecord, now: datetime) -> Row:
     }
 
 
+async def hand_over(ring: KeyRing, key: KeyRecord, text: str) -> None:
+    """Print the text, which holds the key; a key that cannot be printed is of use to nobody, and revoked.
+
+    Raises:
+        OSError: Standard output takes nothing.
+    """
+    try:
+        _require_standard_output()
+        click.echo(text)
+    except OSError:
+        await ring.administration.revoke_key(key.key_id, reason="it could not be printed")
+        raise
+
+
+def _require_standard_output() -> None:
+    if sys.stdout is None:  # it was closed, and printing would do nothing
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_as_json))
+    click.echo(json_text(value))
+
+
+def json_text(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_as_json)
 
 
 def print_table(rows: Sequence[Row], columns: Sequence[str], *, nothing: str) -> None:
@@ -61,9 +88,12 @@ def print_table(rows: Sequence[Row], columns: Sequence[str], *, nothing: str) ->
 
 def print_facts(row: Row) -> None:
     """Print one row as a line a field."""
+    click.echo(facts_text(row))
+
+
+def facts_text(row: Row) -> str:
     width = max(map(len, row))
-    for name, value in row.items():
-        click.echo(f"{name.ljust(width)}  {_in_a_cell(name, value)}")
+    return "\n".join(f"{name.ljust(width)}  {_in_a_cell(name, value)}" for name, value in row.items())
 
 
 _NOTHING: Final = {"aliases": "all", "expires_at": "never", "last_used_at": "never"}

@@ -49,9 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(str(error), MISUSED)
     except McpKeysError as error:
         return _end(_WHERE_TO_LOOK.get(type(error), str(error)), REFUSED)
+    except OSError as error:
+        return _end(f"standard input or output cannot be used: {error.strerror}", REFUSED)
     except (click.Abort, KeyboardInterrupt):
         return _end("interrupted", INTERRUPTED)
-    return 0
+    else:
+        return 0
 
 
 def _end(message: str, code: int) -> int:

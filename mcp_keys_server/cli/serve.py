@@ -24,7 +24,7 @@ def serve(settings: Settings) -> None:
     There are more settings than flags; the README has them all.
     """
     # Imported here, because the SDK takes longer to import than all other commands take to run.
-    from mcp_keys_server.cli.welcome import first_steps
+    from mcp_keys_server.cli.welcome import welcome
     from mcp_keys_server.server.app import build_app
     from mcp_keys_server.server.host_policy import host_policy
     from mcp_keys_server.server.http_service import listen, serve_http
@@ -37,7 +37,7 @@ def serve(settings: Settings) -> None:
                 policy = host_policy(settings, port=port)
                 click.echo(f"Listening on  {host}:{port}")
                 click.echo(f"Database      {settings.database}")
-                click.echo(await first_steps(ring, settings, policy.public_url))
+                await welcome(ring, settings, policy.public_url)
                 click.echo("Ctrl+C stops the server.")
                 await serve_http(build_app(ring, policy), listener)
 

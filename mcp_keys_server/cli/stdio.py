@@ -1,6 +1,7 @@
 """The key tools for one client on this machine."""
 
 import os
+import sys
 
 import anyio
 import click
@@ -30,6 +31,8 @@ def stdio(settings: Settings) -> None:
                 await admit(ring.verifier, presented)
             except (InvalidApiKeyError, NotPermittedError) as error:
                 raise SettingsError(f"MCP_KEYS_API_KEY: {error}") from None
+            if sys.stdin is None or sys.stdout is None:
+                raise SettingsError("standard input and output: a client has to be there, which starts this program")
             await serve_stdio(ring, presented)
 
     set_up_logging(settings.log_level)

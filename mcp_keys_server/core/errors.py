@@ -70,6 +70,13 @@ class UserExistsError(McpKeysError):
         super().__init__("user: this user id or e-mail is already taken")
 
 
+class KeyNoLongerGoodError(McpKeysError):
+    """The key with which something was to be changed was revoked, expired or its owner disabled in the meantime."""
+
+    def __init__(self) -> None:
+        super().__init__("the key in use has just been revoked or has expired, so nothing was changed")
+
+
 class PrefixTakenError(McpKeysError):
     """A freshly minted prefix is in use already: mint again."""
 

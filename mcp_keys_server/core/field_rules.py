@@ -8,6 +8,7 @@ from mcp_keys_server.core.errors import InvalidFieldError
 
 LONGEST_NAME = 64
 LONGEST_REASON = 200
+SHORTEST_LIFE_DAYS = 1 / 86_400
 LONGEST_LIFE_DAYS = 3650
 MOST_SCOPES = 32
 MOST_ALIASES = 64
@@ -56,6 +57,7 @@ def parse_reason(text: str) -> str:
 
 def parse_email(text: str) -> str:
     """An e-mail address in the one spelling under which it is stored and found: trimmed and lower-case."""
+    _refuse_pasted_key("email", text)
     email = text.strip().lower()
     if not (_EMAIL.fullmatch(email) and email.isprintable()):
         raise InvalidFieldError("email", "an address such as ada@example.com, at most 254 characters")
@@ -80,8 +82,8 @@ def parse_cursor(text: str) -> str:
 
 def check_life(days: float) -> None:
     """How long a key lives, in days; a part of a day counts."""
-    if not 0 < days <= LONGEST_LIFE_DAYS:  # false for NaN as well
-        raise InvalidFieldError("expires_in_days", f"a number above 0, at most {LONGEST_LIFE_DAYS}")
+    if not SHORTEST_LIFE_DAYS <= days <= LONGEST_LIFE_DAYS:  # false for NaN as well
+        raise InvalidFieldError("expires_in_days", f"a number of days, from a second to {LONGEST_LIFE_DAYS} days")
 
 
 def _parse_word(field: str, text: str) -> str:

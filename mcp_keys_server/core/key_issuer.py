@@ -28,6 +28,7 @@ class KeyIssuer:
     ) -> tuple[KeyRecord, ApiKey]:
         for _ in range(MOST_COLLISIONS):
             key = self._mint.mint()
+            key_hash = await self._hasher.hash(key)
             record = KeyRecord(
                 key_id=f"key_{secrets.token_hex(8)}",
                 user_id=user_id,
@@ -38,7 +39,7 @@ class KeyIssuer:
                 created_at=self._clock(),
             )
             try:
-                await self._store.add_key(record, await self._hasher.hash(key))
+                await self._store.add_key(record, key_hash)
             except PrefixTakenError:
                 continue
             return record, key

@@ -37,10 +37,11 @@ class KeyStore(Protocol):
         """All of them, by user id."""
 
     async def add_key(self, key: KeyRecord, key_hash: str) -> None:
-        """Add a key together with its secret.
+        """Add a key together with its secret, if the key that makes it, where there is one, is good at that moment.
 
         Raises:
             PrefixTakenError: Another secret has this prefix.
+            KeyNoLongerGoodError: The parent is revoked, expired or its owner disabled.
         """
 
     async def find_key(self, user_id: str, key_id: str) -> KeyRecord | None: ...

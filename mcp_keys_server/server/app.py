@@ -62,7 +62,7 @@ def build_app(ring: KeyRing, policy: HostPolicy) -> Starlette:
             Route("/healthz", _health),
             Route("/readyz", readiness),
             Route("/register", _no_registration, methods=["POST"]),
-            Route("/.well-known/{rest:path}", _no_metadata),
+            Route("/.well-known/{rest:path}", _no_metadata, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ],
         # Outermost, so that refusals can be read by the pages that are allowed to call.
         middleware=[

@@ -6,11 +6,15 @@ import socket
 from types import FrameType
 
 import uvicorn
+from httptools import HttpParserError
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mcp_keys_server.core.errors import McpKeysError
 
+LARGEST_HEAD = 32 * 1024
+"""Bytes of the request line and the header fields."""
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 SECONDS_TO_FINISH = 4
 """After that open requests are cut, so that a stop takes less than five seconds whatever clients do."""
 
@@ -27,7 +31,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise PortTakenError(
             f"cannot listen on {host} port {port}: {_reason(error)}; stop what uses it, or give another --port"
         ) from error
@@ -37,7 +41,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError | UnicodeError) -> str:
+    if isinstance(error, UnicodeError):
+        return "this is no host name"
     # The error's own text repeats the address in words of its own.
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
 
@@ -50,6 +56,7 @@ async def serve_http(app: Starlette, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         http=_HttpProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         # Off, because it believes the address and scheme that any local process claims in a header.
@@ -61,10 +68,36 @@ async def serve_http(app: Starlette, listener: socket.socket) -> None:
 
 
 class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's faster parser, with the white space at the end of header values left out (RFC 9110 section 5.5)."""
+    """uvicorn's faster parser, which sets no bounds to what comes before a body, with bounds.
+
+    It also leaves out the white space at the end of header values, which is no part of them (RFC 9110 section 5.5).
+    """
+
+    _head_bytes = 0
+    _in_head = False
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:  # still: the parser keeps what it has of a header to itself until the header is whole
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD:
+                self.transport.write(_HEAD_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > LARGEST_HEAD:
+            raise HttpParserError("the request's header fields are too large")  # which is answered with 400
         super().on_header(name, value.strip(b" \t"))
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
 
 
 def _already_handled(_: int, __: FrameType | None) -> None:

@@ -7,15 +7,24 @@ from mcp_keys_server.core.api_key import redact
 
 # They print payloads and parameters, and with them keys and hashes, at DEBUG.
 PRINT_PAYLOADS = ("sse_starlette", "aiosqlite", "httpx2", "httpcore2", "asyncio")
-# They print a line or more for every request at INFO.
-PRINT_REQUESTS = ("mcp", "uvicorn")
+# They print a line or more at INFO for every request, and uvicorn at WARNING for every odd one.
+PRINT_REQUESTS = {"mcp": logging.WARNING, "uvicorn": logging.ERROR}
+
+
+LONGEST_ENTRY = 16_000
+"""Characters: of a traceback, too, that is enough."""
 
 
 class RedactingFormatter(logging.Formatter):
-    """Takes keys and key hashes out of the finished text: message, arguments and traceback alike, of every logger."""
+    """Takes keys and key hashes out of the finished text: message, arguments and traceback alike, of every logger.
+
+    What a terminal would take for a command is escaped, since some libraries print what they were sent, and an endless
+    text is cut.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        text = redact(super().format(record))[:LONGEST_ENTRY]
+        return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
 def set_up_logging(level: str) -> None:
@@ -25,5 +34,5 @@ def set_up_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in PRINT_PAYLOADS:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.root.level))
-    for name in PRINT_REQUESTS:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.root.level))
+    for name, lowest in PRINT_REQUESTS.items():
+        logging.getLogger(name).setLevel(max(lowest, logging.root.level))

@@ -23,6 +23,7 @@ import mcp_keys_server
 from mcp_keys_server.core.errors import (
     InvalidApiKeyError,
     InvalidFieldError,
+    KeyNoLongerGoodError,
     KeyNotFoundError,
     McpKeysError,
     NotPermittedError,
@@ -46,6 +47,7 @@ INSTRUCTIONS: Final = (
 _SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
     InvalidFieldError: None,
     NotPermittedError: None,
+    KeyNoLongerGoodError: None,
     KeyNotFoundError: "key_id: you have no key with this id; list_keys shows the ids of your keys",
     StoreUnavailableError: "The key database does not answer at the moment. Try again in a few seconds; "
     "if this was to change something, list_keys shows whether it did.",
@@ -66,13 +68,17 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
         tool = table.get(params.name)
         if tool is None:
             raise MCPError(INVALID_PARAMS, f"There is no such tool; there are: {', '.join(table)}")
+        who = ""
         try:
-            arguments = tool.arguments.model_validate(params.arguments or {})
-            result = await tool.run(await caller(context), arguments)
+            principal = await caller(context)
+            who = f"key_id={principal.key_id} user_id={principal.user_id} "
+            result = await tool.run(principal, tool.arguments.model_validate(params.arguments or {}))
         except ValidationError as error:
-            return _refusal(_explained(error, tool.arguments))
+            sentence = _explained(error, tool.arguments)
+            logger.info("refused: %s %s%s", params.name, who, sentence)
+            return _refusal(sentence)
         except tuple(_SENTENCES) as error:
-            logger.info("refused: %s %s", params.name, error)
+            logger.info("refused: %s %s%s", params.name, who, error)
             return _refusal(_SENTENCES[type(error)] or str(error))
         except Exception:
             # Outermost here, because the SDK sends the text of what gets past it to clients of the legacy protocol.
@@ -103,7 +109,7 @@ def _explained(error: ValidationError, arguments: type[BaseModel]) -> str:
     """Each field that is wrong, with its rule, and nothing of what was sent in it."""
     rules: dict[str, str] = {}
     for detail in error.errors(include_input=False, include_url=False, include_context=False):
-        field = str(detail["loc"][0])
+        field = str(detail["loc"][0]) if detail["loc"] else ""  # a name that is no text at all has no place
         if field in arguments.model_fields:
             rules.setdefault(field, f"{detail['msg']}. {arguments.model_fields[field].description}")
         else:

@@ -39,7 +39,7 @@ class CreateKeyArguments(Arguments):
         description="Which of the user's endpoints the new key opens, by alias; these tools are at 'keys', and a key "
         "without it cannot call them. Left out, which is best unless the user names some: as the key in use.",
     )
-    expires_in_days: Annotated[float, Field(gt=0, le=LONGEST_LIFE_DAYS)] | Null = Field(
+    expires_in_days: Annotated[float, Field(strict=True, gt=0, le=LONGEST_LIFE_DAYS)] | Null = Field(
         default=None,
         description="How long the new key lives, in days; 0.5 is twelve hours. Left out: as long as the key in use.",
     )

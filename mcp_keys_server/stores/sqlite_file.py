@@ -46,6 +46,30 @@ def uri(path: Path, *, mode: str) -> str:
     return f"file:{quote(str(path))}?mode={mode}"
 
 
+class OpenedFile:
+    """The file under its name, as it was when it was opened.
+
+    SQLite goes on with a file that was removed or replaced as if nothing had happened: what is written then is lost,
+    and what other processes write is not seen.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = os.fspath(path)
+        self._identity = self._look()
+
+    def check(self) -> None:
+        """
+        Raises:
+            OSError: It is not there any more, or another one is.
+        """
+        if self._look() != self._identity:
+            raise OSError(f"{self._name} was replaced by another file; start this program again to use that one")
+
+    def _look(self) -> tuple[int, int]:
+        about = os.stat(self._name)  # noqa: PTH116 - in the way of every request, and a Path makes it twice as long
+        return about.st_dev, about.st_ino
+
+
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Finished under another name and linked to its own, so that nobody ever meets half a database and, of two
@@ -127,6 +151,8 @@ def _explained(path: Path) -> Iterator[None]:
     """Say in a sentence what the system or SQLite said in a word."""
     try:
         yield
+    except ValueError as error:
+        raise UnusableDatabaseError(f"the path of the database cannot be one: {error}") from error
     except OSError as error:
         raise UnusableDatabaseError(
             f"{path} cannot be used: {error.strerror}; make its folder writable for this user, or name another file "

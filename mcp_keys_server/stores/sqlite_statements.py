@@ -38,6 +38,10 @@ SELECT keys.key_id, user_id, name, prefix, scopes, aliases, expires_at, parent_k
 FROM keys JOIN secrets ON secrets.key_id = keys.key_id
 WHERE keys.user_id = ? AND keys.key_id = ?
 """
+IS_GOOD = """
+SELECT 1 FROM keys JOIN users ON users.user_id = keys.user_id
+WHERE keys.key_id = ? AND revoked_at IS NULL AND disabled_at IS NULL AND (expires_at IS NULL OR expires_at > ?)
+"""
 FIND_OWNER = "SELECT user_id FROM keys WHERE key_id = ?"
 LIST_KEYS = """
 SELECT keys.key_id, user_id, name, prefix, scopes, aliases, expires_at, parent_key_id, keys.created_at,
@@ -91,6 +95,11 @@ def key_record(row: Row) -> KeyRecord:
     )
 
 
+def only_text(row: Row) -> str:
+    (text,) = row
+    return str(text)
+
+
 def user_record(row: Row) -> UserRecord:
     user_id, email, name, created_at, disabled_at = row
     return UserRecord(user_id, email, name, datetime.fromisoformat(created_at), from_text(disabled_at))
@@ -113,4 +122,9 @@ def to_text(moment: datetime | None) -> str | None:
 
 
 def from_text(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    if text is None:
+        return None
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without its zone")
+    return moment

@@ -1,5 +1,6 @@
 """The command line, run in this process; see test_serve and test_stdio for what serves."""
 
+import contextlib
 import io
 import json
 import sys
@@ -236,14 +237,42 @@ def test_a_database_that_cannot_be_used_is_a_sentence(run: Run, database: Path) 
     assert "no database at all" in done.err
 
 
-@pytest.mark.parametrize(
-    "command", ["users list", "keys list", "keys create --user a --name b", "keys revoke key_0123456789abcdef"]
-)
+@pytest.mark.parametrize("command", ["users list", "keys list", "keys create --user a --name b", "keys verify"])
 def test_a_mistyped_path_makes_no_database(run: Run, database: Path, command: str) -> None:
-    done = run(*command.split())
+    done = run(*command.split(), stdin="x")
     assert (done.code, done.out) == (1, "")
     assert "does not exist; 'serve' and 'users add' make it" in done.err
     assert not database.parent.exists()
+
+
+@pytest.mark.usefixtures("ada")
+@pytest.mark.parametrize("stdout", [None, "/dev/full"], ids=["closed", "full"])
+def test_a_key_that_cannot_be_printed_is_revoked(run: Run, monkeypatch: pytest.MonkeyPatch, stdout: str | None) -> None:
+    with contextlib.ExitStack() as stack:
+        full = None if stdout is None else stack.enter_context(Path(stdout).open("w", buffering=1))
+        with monkeypatch.context() as without_output:
+            without_output.setattr(sys, "stdout", full)
+            assert main(["keys", "create", "--user", "ada", "--name", "x"]) == 1
+        if full is not None:
+            with contextlib.suppress(OSError):
+                full.close()
+    (key,) = run("keys", "list", "--all", "--json").json
+    assert (key["status"], key["revoked_reason"]) == ("revoked", "it could not be printed")
+
+
+def test_without_standard_input_there_is_no_key_to_verify(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("users", "list").code == 1
+    with pytest.MonkeyPatch.context() as without_input:
+        without_input.setattr(sys, "stdin", None)
+        assert main(["keys", "verify"]) == 2
+    assert "standard input" in capsys.readouterr().err
+
+
+def test_a_path_that_can_be_none_is_a_sentence(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text('database = "a\\u0000b"')
+    os_says = run("users", "list", "--config", str(config))
+    assert os_says.code in (1, 2)
 
 
 def test_help_and_version_are_there(run: Run) -> None:

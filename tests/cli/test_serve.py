@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from mcp_keys_server.server.http_service import listen
 from tests.conftest import KEY
 from tests.running_server import PROGRAM, RunningServer, environment, run, running_server
 
@@ -197,3 +198,51 @@ def test_white_space_around_a_header_is_no_part_of_it(database: Path) -> None:
             answer = http.client.HTTPResponse(connection)
             answer.begin()
             assert answer.status == 200
+
+
+def send(server: RunningServer, request: bytes) -> bytes:
+    """The first of what is answered to these bytes, or nothing where the connection is just ended."""
+    address = urlsplit(server.base_url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        try:
+            connection.sendall(request)
+            return connection.recv(1_000)
+        except ConnectionError:
+            return b""
+
+
+def test_what_comes_before_a_body_has_a_limit(database: Path) -> None:
+    with running_server(database) as server:
+        start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+        many = start + b"".join(b"a: b\r\n" for _ in range(40_000)) + b"\r\n"
+        for too_much in (start + b"x: " + b"y" * 10_000_000, b"GET /" + b"y" * 10_000_000, many, many * 10):
+            answer = send(server, too_much)
+            assert answer[:13] in (b"", b"HTTP/1.1 431 ", b"HTTP/1.1 400 ")
+        assert send(server, start + b"x: " + b"y" * 20_000 + b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_a_client_says_that_it_is_does_not_count(database: Path) -> None:
+    with running_server(database) as server:
+        httpx2.post(server.endpoint(), headers={"X-Forwarded-For": "203.0.113.9", "X-Real-IP": "203.0.113.9"})
+        server.stop()
+        assert "refused: no key client=127.0.0.1" in server.log.read_text()
+
+
+def test_an_upgrade_to_a_websocket_is_no_event(database: Path) -> None:
+    with running_server(database) as server:
+        httpx2.get(server.endpoint(), headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+        server.stop()
+        assert "WARNING" not in server.log.read_text()
+
+
+def test_the_second_half_of_an_answer_does_not_wait_for_the_first() -> None:
+    with closing(listen("127.0.0.1", 0)) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_first_key_that_cannot_be_printed_is_revoked(database: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*PROGRAM, "serve", "--port", "0", "--first-user", "ada", "--database", str(database)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
+    assert done.returncode == 1
+    assert done.stderr == "mcp-keys-server: standard input or output cannot be used: No space left on device\n"

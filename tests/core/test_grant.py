@@ -9,7 +9,7 @@ from mcp_keys_server import Grant, InvalidFieldError, NotPermittedError, Request
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 WORDS = st.frozensets(st.sampled_from(["keys:read", "keys:write", "orders:read", "orders:write"]))
 ALIASES = st.none() | st.frozensets(st.sampled_from(["keys", "notes", "tickets"]))
-LIVES = st.none() | st.floats(1e-6, 3650)
+LIVES = st.none() | st.floats(1 / 86_400, 3650)
 GRANTS = st.builds(Grant, WORDS, ALIASES, LIVES.map(lambda days: None if days is None else NOW + timedelta(days=days)))
 REQUESTS = st.builds(RequestedGrant, st.none() | WORDS, ALIASES.filter(lambda aliases: aliases != frozenset()), LIVES)
 

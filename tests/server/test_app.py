@@ -46,6 +46,10 @@ async def test_no_oauth_metadata_is_published(http: httpx2.AsyncClient, path: st
     assert "API key" in answer.text
 
 
+async def test_whoever_posts_to_oauth_metadata_is_told_as_well(http: httpx2.AsyncClient) -> None:
+    assert (await http.post("/.well-known/oauth-authorization-server")).status_code == 404
+
+
 async def test_who_asks_to_register_is_told_how_to_send_a_key(http: httpx2.AsyncClient) -> None:
     answer = await http.post("/register", json={"client_name": "x"})
     assert (answer.status_code, answer.json()["error"]) == (403, "invalid_request")

@@ -119,6 +119,12 @@ BAD_ARGUMENTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"name": "x", "expires_in_days": 1e9},
         "expires_in_days: Input should be less than",
     ),
+    "life of true": ("create_key", {"name": "x", "expires_in_days": True}, "expires_in_days: Input should be a valid"),
+    "life of no time": (
+        "create_key",
+        {"name": "x", "expires_in_days": 1e-300},
+        "expires_in_days: a number of days",
+    ),
     "unknown argument": ("whoami", {"user_id": "bob"}, "unknown argument: this tool takes none"),
     "several at once": ("create_key", {"nam": "x", "aliases": 1}, "name: Field required. What the key is for, "),
     "not an id": ("revoke_key", {"key_id": "Laptop"}, "key_id: 'key_' and 16 hexadecimal digits"),
@@ -173,6 +179,17 @@ async def test_what_a_key_may_not_do_is_said(world: World, http: httpx2.AsyncCli
     assert (await call(http, key, "list_keys")).is_error
 
 
+async def test_an_argument_whose_name_is_no_text_is_refused_like_any_other(
+    world: World, http: httpx2.AsyncClient
+) -> None:
+    _, key = await world.key()
+    for modern in (False, True):
+        response = await post(http, key, "whoami", {"\ud800": 1}, modern=modern)
+        assert response.status_code in (200, 400)
+        assert "crashed" not in response.text
+        assert "Internal" not in response.text
+
+
 async def test_an_unknown_tool_is_an_error_that_names_those_there_are(world: World, http: httpx2.AsyncClient) -> None:
     _, key = await world.key()
     body = (await post(http, key, "drop_tables")).json()
@@ -217,7 +234,7 @@ async def test_each_change_is_one_line_that_says_who_did_what(
     assert [line for line in lines if not line.startswith("accepted")] == [
         f"created: key_id={created} user_id=ada by={record.key_id}",
         f"revoked: key_id={created} user_id=ada by={record.key_id}",
-        "refused: revoke_key key_id: you have no key with this id",
+        f"refused: revoke_key key_id={record.key_id} user_id=ada key_id: you have no key with this id",
     ]
 
 

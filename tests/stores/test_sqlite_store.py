@@ -70,7 +70,8 @@ async def test_what_was_begun_is_finished_before_the_database_is_closed(world: W
     _, key_id = await world_reads(world)
     async with open_sqlite_store(world.database) as store:
         write = asyncio.create_task(store.revoke_key("ada", key_id, at=world.clock(), reason=None))
-        await asyncio.sleep(0)
+        while not store._turn.locked():
+            await asyncio.sleep(0)
         write.cancel()
     assert await world.ring.administration.list_keys() == []
 
@@ -91,3 +92,59 @@ async def test_a_store_that_is_closed_does_not_answer(world: World) -> None:
         pass
     with pytest.raises(StoreUnavailableError):
         await store.read_secret("12345678")
+
+
+async def test_what_waits_to_be_written_when_the_database_is_closed_is_refused(world: World) -> None:
+    async with open_sqlite_store(world.database) as store:
+        await store._turn.acquire()
+        waiting = asyncio.create_task(store.record_use({}))
+        await asyncio.sleep(0)
+        closing_store = asyncio.create_task(store.finish_writing())
+        await asyncio.sleep(0)
+        store._turn.release()
+        await closing_store
+        with pytest.raises(StoreUnavailableError, match="being closed"):
+            await waiting
+
+
+async def test_nobody_waits_for_ever_behind_other_writers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_store, "SECONDS_TO_WAIT_FOR_A_WRITER", 0)
+    async with open_sqlite_store(world.database) as store:
+        async with store._turn:
+            with pytest.raises(StoreUnavailableError, match="too many writes"):
+                await store.record_use({})
+        await store.record_use({})
+
+
+async def test_a_read_on_the_event_loop_waits_for_next_to_nothing(world: World) -> None:
+    async with open_sqlite_store(world.database) as store:
+        assert store._live.execute("PRAGMA busy_timeout").fetchall() == [(100,)]
+
+
+async def test_a_removed_or_replaced_file_is_noticed_and_lets_nobody_in(world: World) -> None:
+    _, key = await world.key()
+    copy = world.database.with_name("copy.db")
+    with closing(sqlite3.connect(world.database)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    for spoil in (lambda: copy.replace(world.database), world.database.unlink):
+        spoil()
+        for use in (
+            world.ring.verifier.verify(key.reveal()),
+            world.ring.store.check(),
+            world.ring.store.record_use({}),
+            world.ring.administration.add_user("eve"),
+        ):
+            with pytest.raises(StoreUnavailableError):
+                await use
+
+
+@pytest.mark.parametrize("expires_at", ["garbage", "", "2030-01-01T00:00:00"])
+async def test_a_damaged_row_is_the_stores_trouble_and_never_access(world: World, expires_at: str) -> None:
+    _, key = await world.key()
+    with closing(sqlite3.connect(world.database)) as connection:
+        connection.execute("UPDATE keys SET expires_at = ?", (expires_at,))
+        connection.commit()
+    with pytest.raises(StoreUnavailableError):
+        await world.ring.verifier.verify(key.reveal())
+    with pytest.raises(StoreUnavailableError):
+        await world.ring.administration.list_keys()
