@@ -1,5 +1,6 @@
 """Calls of tools over HTTP, as either protocol era makes them."""
 
+import json
 from typing import Any
 
 import httpx2
@@ -51,7 +52,8 @@ async def post(
             "io.modelcontextprotocol/clientCapabilities": {},
         }
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-    return await http.post(path, headers=sent, json=body)
+    # As ASCII, in which even what is no text can be sent.
+    return await http.post(path, headers=sent | {"content-type": "application/json"}, content=json.dumps(body))
 
 
 async def call(
