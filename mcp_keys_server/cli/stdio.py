@@ -21,6 +21,8 @@ def stdio(settings: Settings) -> None:
     presented = os.environ.get("MCP_KEYS_API_KEY", "").strip()
     if not presented:
         raise SettingsError("MCP_KEYS_API_KEY: set it to the API key with which this is to act")
+    if sys.stdin is None or sys.stdout is None:
+        raise SettingsError("standard input and output: they are closed; this program is started by a client")
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     from mcp_keys_server.server.log_setup import set_up_logging
     from mcp_keys_server.server.stdio import admit, serve_stdio
@@ -31,8 +33,6 @@ def stdio(settings: Settings) -> None:
                 await admit(ring.verifier, presented)
             except (InvalidApiKeyError, NotPermittedError) as error:
                 raise SettingsError(f"MCP_KEYS_API_KEY: {error}") from None
-            if sys.stdin is None or sys.stdout is None:
-                raise SettingsError("standard input and output: a client has to be there, which starts this program")
             await serve_stdio(ring, presented)
 
     set_up_logging(settings.log_level)

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -198,7 +198,7 @@ class SqliteStore:
 
     def _forget(self, write: asyncio.Task[object]) -> None:
         self._writes.discard(write)
-        if not write.cancelled():
+        with suppress(asyncio.CancelledError):
             write.exception()  # looked at, or else asyncio logs it where the caller has gone away
 
     @asynccontextmanager

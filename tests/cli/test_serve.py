@@ -166,7 +166,7 @@ def test_a_taken_port_is_a_sentence(database: Path) -> None:
 
 
 def test_an_address_that_is_not_ours_is_a_sentence(database: Path) -> None:
-    for host in ("192.0.2.1", "no.such.host.invalid"):
+    for host in ("192.0.2.1", "no.such.host.invalid", "no..host"):
         done = run("serve", "--host", host, "--port", "0", "--database", str(database))
         assert (done.returncode, done.stdout) == (1, "")
         assert f"cannot listen on {host}" in done.stderr

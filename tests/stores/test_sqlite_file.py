@@ -144,6 +144,12 @@ async def test_a_folder_that_cannot_be_written_to_is_named() -> None:
             raise AssertionError
 
 
+async def test_a_path_that_can_be_none_is_named() -> None:
+    with pytest.raises(UnusableDatabaseError, match="the path of the database cannot be one"):
+        async with open_key_ring("a\0b", bcrypt_cost=CHEAPEST_COST):
+            raise AssertionError
+
+
 async def test_a_sqlite_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
     with pytest.raises(UnusableDatabaseError, match=r"3\.37 or later"):
