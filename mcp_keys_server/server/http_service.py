@@ -73,25 +73,27 @@ class _HttpProtocol(HttpToolsProtocol):
     It also leaves out the white space at the end of header values, which is no part of them (RFC 9110 section 5.5).
     """
 
-    _head_bytes = 0
     _in_head = False
+    _received_bytes = 0
+    _parsed_bytes = 0
 
     def data_received(self, data: bytes) -> None:
+        continued = self._in_head
         super().data_received(data)
-        if self._in_head:  # still: the parser keeps what it has of a header to itself until the header is whole
-            self._head_bytes += len(data)
-            if self._head_bytes > LARGEST_HEAD:
+        if continued and self._in_head:  # the parser tells of a header when it is whole, which may be never
+            self._received_bytes += len(data)
+            if self._received_bytes > LARGEST_HEAD:
                 self.transport.write(_HEAD_TOO_LARGE)
                 self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head_bytes = 0
         self._in_head = True
+        self._received_bytes = self._parsed_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > LARGEST_HEAD:
+        self._parsed_bytes += len(name) + len(value)
+        if self._parsed_bytes > LARGEST_HEAD:
             raise HttpParserError("the request's header fields are too large")  # which is answered with 400
         super().on_header(name, value.strip(b" \t"))
 

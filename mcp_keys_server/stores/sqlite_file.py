@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mcp_keys_server.core.errors import UnusableDatabaseError
-from mcp_keys_server.stores.sqlite_statements import ADD_META
+from mcp_keys_server.stores.sqlite_statements import ADD_META, READ_META
 
 APPLICATION_ID = 0x4D4B5331  # "MKS1" in the header of every file of ours, where file(1) sees it too
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
@@ -38,6 +38,8 @@ def prepare(path: Path, *, create: bool = True) -> None:
         with closing(_connect(path)) as connection:
             _check_application(connection, path)
             _migrate(connection)
+            if connection.execute(READ_META, (CHECKSUM_SECRET,)).fetchone() is None:
+                raise UnusableDatabaseError(f"{path} has lost its checksum secret; restore a backup")
             connection.execute("PRAGMA journal_mode = WAL")  # which a copy by VACUUM INTO, say, has lost
 
 

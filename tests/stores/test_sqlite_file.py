@@ -110,6 +110,13 @@ def make_damaged(path: Path) -> None:
     path.write_bytes(content)
 
 
+def make_without_secret(path: Path) -> None:
+    sqlite_file.prepare(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM meta")
+        connection.commit()
+
+
 UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty": (make_empty, "is empty.*restore a backup, or remove it"),
     "text": (make_text, "no database at all.*--database"),
@@ -119,6 +126,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
     "of a newer version": (make_newer, "made by a newer mcp-keys-server .*99.*update"),
     "below a file": (make_folder_a_file, "cannot be used.*--database"),
     "a dangling link": (make_dangling, "cannot be used|cannot be opened"),
+    "without its secret": (make_without_secret, "lost its checksum secret; restore a backup"),
     "damaged": (make_damaged, "damaged.*restore a backup"),
 }
 
