@@ -246,3 +246,15 @@ def test_a_first_key_that_cannot_be_printed_is_revoked(database: Path) -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
     assert done.returncode == 1
     assert done.stderr == "mcp-keys-server: standard input or output cannot be used: No space left on device\n"
+
+
+def test_what_comes_before_a_body_may_come_in_parts(database: Path) -> None:
+    with running_server(database) as server:
+        address = urlsplit(server.base_url)
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            for part in (b"GET /healthz HTTP/1.1\r\nHost: loc", b"alhost\r\nx: y", b"y\r\n"):
+                connection.sendall(part)
+                # Answered after the part has been read: the server reads what comes in the order in which it comes.
+                assert httpx2.get(f"{server.base_url}/healthz").status_code == 200
+            connection.sendall(b"\r\n")
+            assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
