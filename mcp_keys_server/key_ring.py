@@ -17,7 +17,8 @@ from mcp_keys_server.core.key_manager import KeyManager
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.usage import UsageLog
 from mcp_keys_server.core.verifier import KeyVerifier
-from mcp_keys_server.stores.sqlite_store import open_sqlite_store
+from mcp_keys_server.stores.sqlite_connections import open_connections
+from mcp_keys_server.stores.sqlite_store import SqliteStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ async def open_key_ring(
         InvalidFieldError: The tag or the cost is out of its range.
     """
     with closing(KeyHasher(cost=bcrypt_cost)) as hasher:
-        async with open_sqlite_store(Path(database), create=create) as store:
+        async with open_connections(Path(database), create=create) as connections:
+            store = SqliteStore(connections)
             mint = KeyMint(store.checksum_secret, tag=key_tag)
             issuer = KeyIssuer(store, mint, hasher, clock)
             usage = UsageLog(store.record_use)

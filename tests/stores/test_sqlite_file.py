@@ -12,6 +12,7 @@ import pytest
 from mcp_keys_server import UnusableDatabaseError, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.stores import sqlite_file
+from mcp_keys_server.stores.sqlite_connections import open_connections
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -32,8 +33,8 @@ async def test_a_new_database_is_private_in_a_private_folder(tmp_path: Path) -> 
 
 async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: World) -> None:
     async def asked(pragma: str) -> object:
-        store = world.ring.store
-        rows = await store._writer.execute_fetchall(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+        async with open_connections(world.database) as connections:
+            rows = await connections._writer.execute_fetchall(f"PRAGMA {pragma}")
         return next(iter(rows))[0]
 
     assert await asked("application_id") == sqlite_file.APPLICATION_ID

@@ -5,8 +5,9 @@ from contextlib import closing
 import pytest
 
 from mcp_keys_server import StoreUnavailableError
-from mcp_keys_server.stores import sqlite_store
-from mcp_keys_server.stores.sqlite_store import open_sqlite_store
+from mcp_keys_server.stores import sqlite_connections
+from mcp_keys_server.stores.sqlite_connections import open_connections
+from mcp_keys_server.stores.sqlite_store import SqliteStore
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -40,8 +41,9 @@ async def _one_key(world: World) -> None:
 async def test_a_database_that_stays_locked_is_trouble_and_changes_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_store, "SECONDS_TO_WAIT_FOR_A_WRITER", 0)
-    async with open_sqlite_store(world.database) as hasty:
+    monkeypatch.setattr(sqlite_connections, "SECONDS_TO_WAIT_FOR_A_WRITER", 0)
+    async with open_connections(world.database) as connections:
+        hasty = SqliteStore(connections)
         prefix, key_id = await world_reads(world)
         with closing(sqlite3.connect(world.database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -68,57 +70,61 @@ async def test_a_failed_write_leaves_no_half_of_itself_to_the_next(world: World)
 
 async def test_what_was_begun_is_finished_before_the_database_is_closed(world: World) -> None:
     _, key_id = await world_reads(world)
-    async with open_sqlite_store(world.database) as store:
+    async with open_connections(world.database) as connections:
+        store = SqliteStore(connections)
         write = asyncio.create_task(store.revoke_key("ada", key_id, at=world.clock(), reason=None))
-        while not store._turn.locked():
+        while not connections._turn.locked():
             await asyncio.sleep(0)
         write.cancel()
     assert await world.ring.administration.list_keys() == []
 
 
 async def test_the_live_connection_cannot_write_and_holds_no_snapshot(world: World) -> None:
-    async with open_sqlite_store(world.database) as store:
+    async with open_connections(world.database) as connections:
+        store = SqliteStore(connections)
         prefix, _ = await world_reads(world)
         await store.read_secret(prefix)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            store._live.execute("DELETE FROM secrets")
+            connections._live.execute("DELETE FROM secrets")
         with closing(sqlite3.connect(world.database)) as other:
             busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert busy == 0
 
 
 async def test_a_store_that_is_closed_does_not_answer(world: World) -> None:
-    async with open_sqlite_store(world.database) as store:
-        pass
+    async with open_connections(world.database) as connections:
+        store = SqliteStore(connections)
     with pytest.raises(StoreUnavailableError):
         await store.read_secret("12345678")
 
 
 async def test_what_waits_to_be_written_when_the_database_is_closed_is_refused(world: World) -> None:
-    async with open_sqlite_store(world.database) as store:
-        await store._turn.acquire()
+    async with open_connections(world.database) as connections:
+        store = SqliteStore(connections)
+        await connections._turn.acquire()
         waiting = asyncio.create_task(store.record_use({}))
         await asyncio.sleep(0)
-        closing_store = asyncio.create_task(store.finish_writing())
+        closing_it = asyncio.create_task(connections.finish_writing())
         await asyncio.sleep(0)
-        store._turn.release()
-        await closing_store
+        connections._turn.release()
+        await closing_it
         with pytest.raises(StoreUnavailableError, match="being closed"):
             await waiting
 
 
 async def test_nobody_waits_for_ever_behind_other_writers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_store, "SECONDS_TO_WAIT_FOR_A_WRITER", 0)
-    async with open_sqlite_store(world.database) as store:
-        async with store._turn:
+    monkeypatch.setattr(sqlite_connections, "SECONDS_TO_WAIT_FOR_A_WRITER", 0)
+    async with open_connections(world.database) as connections:
+        store = SqliteStore(connections)
+        async with connections._turn:
             with pytest.raises(StoreUnavailableError, match="too many writes"):
                 await store.record_use({})
         await store.record_use({})
 
 
 async def test_a_read_on_the_event_loop_waits_for_next_to_nothing(world: World) -> None:
-    async with open_sqlite_store(world.database) as store:
-        assert store._live.execute("PRAGMA busy_timeout").fetchall() == [(100,)]
+    async with open_connections(world.database) as connections:
+        assert connections._live.execute("PRAGMA busy_timeout").fetchall() == [(100,)]
 
 
 async def test_a_removed_or_replaced_file_is_noticed_and_lets_nobody_in(world: World) -> None:
