@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import mcp_keys_server
 from mcp_keys_server.cli.program import program
-from mcp_keys_server.server.client_config import INSPECTOR, MCP_REMOTE, claude_desktop_remote
+from mcp_keys_server.server.client_config import INSPECTOR, MCP_REMOTE, Client, Endpoint, snippet
 from mcp_keys_server.settings import Settings
 from tests.running_server import environment
 
@@ -61,8 +61,15 @@ def test_the_pinned_clients_are_those_that_are_printed_and_tried() -> None:
     for pinned in (MCP_REMOTE, INSPECTOR):
         assert pinned in README
     shown = README.partition("```json\n")[2].partition("```")[0]
-    made = claude_desktop_remote("https://keys.example.com/u/ada/keys/mcp", "YOUR_KEY")
-    assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", made)
+    endpoint = Endpoint("https://keys.example.com/u/ada/keys/mcp")
+    desktop, code = (snippet(it, endpoint, alias="keys").text for it in (Client.CLAUDE_DESKTOP, Client.CLAUDE_CODE))
+    assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", desktop)
+    assert f"\n{code}\n" in README
+
+
+def test_every_client_is_named() -> None:
+    for client in Client:
+        assert f"`{client}`" in README
 
 
 @pytest.mark.skipif(not (ROOT / ".ci").is_dir(), reason="needs the repository, not only the package")

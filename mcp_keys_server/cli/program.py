@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 import mcp_keys_server
+from mcp_keys_server.cli.config import config
 from mcp_keys_server.cli.keys import keys
 from mcp_keys_server.cli.serve import serve
 from mcp_keys_server.cli.stdio import stdio
@@ -31,7 +32,7 @@ def program() -> None:
     """API keys for MCP, managed over MCP."""
 
 
-for command in (serve, stdio, users, keys):
+for command in (serve, stdio, users, keys, config):
     program.add_command(command)
 
 

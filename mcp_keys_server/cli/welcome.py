@@ -7,8 +7,8 @@ import click
 from mcp_keys_server.cli.output import hand_over
 from mcp_keys_server.core.grant import KEYS_ALIAS, RequestedGrant
 from mcp_keys_server.key_ring import KeyRing
-from mcp_keys_server.server import client_config
-from mcp_keys_server.server.endpoints import endpoint_path
+from mcp_keys_server.server.addresses import endpoint_path
+from mcp_keys_server.server.client_config import Client, Endpoint, inspector, local_program, snippet
 from mcp_keys_server.settings import Settings
 
 
@@ -30,6 +30,10 @@ async def welcome(ring: KeyRing, settings: Settings, public_url: str) -> None:
 
 
 def _paste(url: str, user_id: str, plaintext: str, settings: Settings) -> str:
+    endpoint = Endpoint(url)
+    desktop = snippet(Client.CLAUDE_DESKTOP, endpoint, alias=KEYS_ALIAS, key=plaintext)
+    local = snippet(Client.CLAUDE_DESKTOP, local_program(settings.database), alias="keys-local", key=plaintext)
+    code = snippet(Client.CLAUDE_CODE, endpoint, alias=KEYS_ALIAS, key=plaintext)
     return f"""
 The first user is {user_id}. This is their API key; it is shown this once:
 
@@ -37,14 +41,14 @@ The first user is {user_id}. This is their API key; it is shown this once:
   endpoint  {url}
 
 Claude Desktop, through mcp-remote (claude_desktop_config.json):
-{client_config.claude_desktop_remote(url, plaintext)}
+{desktop.text}
 
 Claude Desktop, on this machine without HTTP:
-{client_config.claude_desktop_stdio(settings.database, plaintext)}
+{local.text}
 
 Claude Code:
-  {client_config.claude_code(url, plaintext)}
+  {code.text}
 
 MCP Inspector:
-  {client_config.inspector(url, plaintext)}
+  {inspector(url, plaintext)}
 """

@@ -25,6 +25,11 @@ def parse_user_id(text: str) -> str:
     return _parse_word("user_id", text)
 
 
+def parse_alias(text: str) -> str:
+    """An alias: the name of an endpoint among those of its user."""
+    return _parse_word("alias", text)
+
+
 def check_aliases(aliases: Collection[str]) -> None:
     if not 1 <= len(aliases) <= MOST_ALIASES:
         raise InvalidFieldError("aliases", f"1 to {MOST_ALIASES} of them; leave the field out for every alias")

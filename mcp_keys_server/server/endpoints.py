@@ -12,14 +12,11 @@ from mcp_keys_server.auth.answers import ONLY_POST, WRONG_ENDPOINT
 from mcp_keys_server.auth.guard import client_address, principal_of
 from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.records import Principal
+from mcp_keys_server.server.addresses import endpoint_path
 
 logger = logging.getLogger(__name__)
 
 LONGEST_LOGGED_PATH = 200
-
-
-def endpoint_path(user_id: str, alias: str) -> str:
-    return f"/u/{user_id}/{alias}/mcp"
 
 
 class Endpoints:

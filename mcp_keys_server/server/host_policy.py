@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from mcp.server.transport_security import TransportSecuritySettings
 
+from mcp_keys_server.server.addresses import WILDCARDS, host_in_url, public_url
 from mcp_keys_server.settings import Settings
 
 # Always answered: a rebinding page can make a browser send any name as Host but these, and its own Origin with them.
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,15 @@ class HostPolicy:
 
 def host_policy(settings: Settings, *, port: int) -> HostPolicy:
     """The policy that follows from the settings, for a server that listens on this port."""
-    bound = f"[{settings.host}]" if ":" in settings.host else settings.host
-    reachable = "localhost" if settings.host in _WILDCARDS else bound
-    public_url = settings.public_url or f"http://{reachable}:{port}"
-    public = urlsplit(public_url)
+    url = public_url(settings, port=port)
+    public = urlsplit(url)
     hosts = [public.netloc]
     if public.port is None:
         hosts.append(f"{public.netloc}:{443 if public.scheme == 'https' else 80}")
-    if settings.host not in _WILDCARDS:
-        hosts.append(f"{bound}:{port}")
+    if settings.host not in WILDCARDS:
+        hosts.append(f"{host_in_url(settings.host)}:{port}")
     origins = [f"{public.scheme}://{public.netloc}"]
     for name in _LOOPBACK:
         hosts += [name, f"{name}:*"]
         origins += [f"http://{name}", f"http://{name}:*"]
-    return HostPolicy(public_url, tuple(hosts) + settings.allowed_hosts, tuple(origins) + settings.allowed_origins)
+    return HostPolicy(url, tuple(hosts) + settings.allowed_hosts, tuple(origins) + settings.allowed_origins)

@@ -55,12 +55,14 @@ class Inspector:
 
     def stdio_target(self, database: Path, key: str, era: str) -> list[str]:
         """The program as Claude Desktop is told to start it."""
-        configuration = json.loads(client_config.claude_desktop_stdio(database, key))
-        entry = configuration["mcpServers"]["keys-local"]
+        program = client_config.local_program(database)
+        made = client_config.snippet(client_config.Client.CLAUDE_DESKTOP, program, alias="local", key=key)
+        configuration = json.loads(made.text)
+        entry = configuration["mcpServers"]["local"]
         entry["env"] = environment(**entry["env"])
         file = self.home / f"{secrets.token_hex(4)}.json"
         file.write_text(json.dumps(configuration))
-        return ["--config", str(file), "--server", "keys-local", "--protocol-era", era]
+        return ["--config", str(file), "--server", "local", "--protocol-era", era]
 
 
 def http_target(url: str, key: str, era: str) -> list[str]:

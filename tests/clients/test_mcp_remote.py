@@ -34,7 +34,9 @@ class McpRemote:
 
     def start(self, url: str, key: str, *more: str) -> tuple[list[str], dict[str, str]]:
         """The command and its environment."""
-        entry = json.loads(client_config.claude_desktop_remote(url, key))["mcpServers"]["keys"]
+        desktop = client_config.Client.CLAUDE_DESKTOP
+        made = client_config.snippet(desktop, client_config.Endpoint(url), alias="keys", key=key)
+        entry = json.loads(made.text)["mcpServers"]["keys"]
         command = [*self.clients.without_npx([entry["command"], *entry["args"]]), *more]
         return command, self.environment(**entry["env"])
 

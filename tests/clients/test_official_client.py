@@ -199,9 +199,11 @@ async def test_a_mistyped_key_is_refused(server: RunningServer, era: str) -> Non
 async def test_the_configuration_for_claude_desktop_starts_the_program(
     server: RunningServer, database: Path, tmp_path: Path
 ) -> None:
-    printed = client_config.claude_desktop_stdio(database, server.first_key)
-    assert printed in server.printed
-    entry = json.loads(printed)["mcpServers"]["keys-local"]
+    program = client_config.local_program(database)
+    desktop = client_config.Client.CLAUDE_DESKTOP
+    made = client_config.snippet(desktop, program, alias="keys-local", key=server.first_key)
+    assert made.text in server.printed
+    entry = json.loads(made.text)["mcpServers"]["keys-local"]
     command = [entry["command"], *entry["args"]]
     with anyio.fail_after(SECONDS):
         async with over_stdio(command, environment(**entry["env"]), LEGACY, tmp_path / "log") as client:

@@ -12,6 +12,7 @@ KEY = KeyMint(b"secret").mint().reveal()
 @pytest.mark.parametrize("text", ["ada", "0", "a" * 64, "ada_lovelace-1815"])
 def test_a_user_id_and_an_alias_are_lower_case_words(text: str) -> None:
     assert field_rules.parse_user_id(text) == text
+    assert field_rules.parse_alias(text) == text
     field_rules.check_aliases([text])
 
 
@@ -21,6 +22,7 @@ BAD_WORDS = ["", "Ada", "ada ", "-ada", "_ada", "a" * 65, "ada/keys", "ada\n", "
 @pytest.mark.parametrize("text", BAD_WORDS)
 def test_any_other_spelling_of_a_word_is_refused(text: str) -> None:
     refuse(field_rules.parse_user_id, text, "user_id")
+    refuse(field_rules.parse_alias, text, "alias")
     refuse(lambda word: field_rules.check_aliases([word]), text, "aliases")
 
 
@@ -124,6 +126,7 @@ def test_what_is_not_a_key_id_is_refused(text: str) -> None:
         field_rules.parse_reason,
         field_rules.parse_user_id,
         field_rules.parse_user,
+        field_rules.parse_alias,
         pytest.param(lambda text: field_rules.check_scopes([text]), id="check_scopes"),
         pytest.param(lambda text: field_rules.check_aliases([text]), id="check_aliases"),
     ],
