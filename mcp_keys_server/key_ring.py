@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 
@@ -11,13 +12,16 @@ from mcp_keys_server.core.administration import Administration
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.core.invitations import INVITATION_LIFE, Invitations
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_issuer import KeyIssuer
-from mcp_keys_server.core.key_manager import KeyManager
+from mcp_keys_server.core.key_manager import CLAIM_LIFE, KeyManager
 from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.sessions import Sessions
 from mcp_keys_server.core.usage import UsageLog
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.stores.sqlite_connections import open_connections
+from mcp_keys_server.stores.sqlite_sessions import SqliteSessions
 from mcp_keys_server.stores.sqlite_store import SqliteStore
 
 
@@ -29,15 +33,19 @@ class KeyRing:
     verifier: KeyVerifier
     manager: KeyManager
     administration: Administration
+    invitations: Invitations
+    sessions: Sessions
 
 
 @asynccontextmanager
-async def open_key_ring(
+async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given by name
     database: str | PathLike[str],
     *,
     create: bool = True,
     key_tag: str = "mhu_",
     bcrypt_cost: int = 12,
+    claim_life: timedelta = CLAIM_LIFE,
+    invitation_life: timedelta = INVITATION_LIFE,
     clock: Clock = utc_now,
 ) -> AsyncIterator[KeyRing]:
     """Open the database, which is made if there is none, and close it with all that was waiting to be written.
@@ -59,8 +67,10 @@ async def open_key_ring(
                 yield KeyRing(
                     store=store,
                     verifier=KeyVerifier(store, mint, hasher, usage, clock=clock),
-                    manager=KeyManager(store, issuer, clock=clock),
+                    manager=KeyManager(store, issuer, claim_life=claim_life, clock=clock),
                     administration=Administration(store, issuer, clock=clock),
+                    invitations=Invitations(store, issuer, invitation_life=invitation_life, clock=clock),
+                    sessions=Sessions(SqliteSessions(connections), clock=clock),
                 )
             finally:
                 writing.cancel()

@@ -1,14 +1,15 @@
 """What an operator can set: by a flag, ``MCP_KEYS_<NAME>`` in the environment or ``<name>`` in a TOML file."""
 
+import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -26,6 +27,7 @@ NOT_SETTINGS = frozenset({"MCP_KEYS_API_KEY", "MCP_KEYS_CONFIG"})
 """Variables that are ours and no settings: a credential, and where the file with the settings is."""
 
 _HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5}|:\*)?")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 
 
@@ -79,17 +81,39 @@ class Settings(BaseSettings):
     bcrypt_cost: int = Field(
         default=12, ge=4, le=16, description="The work that a key hash takes; raised, keys are re-hashed on use."
     )
-    secret_delivery: Literal["inline"] = Field(
-        default="inline", description="How create_key hands a new key over: inline, in the tool's result."
+    secret_delivery: Literal["link", "file", "inline"] | None = Field(
+        default=None,
+        description="How create_key hands a new key over: link, a page that its owner opens; file, a private file on "
+        "this machine; inline, in the tool's result, where the language model sees it. Without it: link over HTTP, "
+        "file over standard input and output.",
+    )
+    claim_minutes: float = Field(
+        default=15, gt=0, le=1440, description="How long the owner of a new key has to claim it on its page."
+    )
+    invitation_days: float = Field(default=7, gt=0, le=90, description="How long an invitation can be used.")
+    trusted_proxy_addresses: Words = Field(
+        default=(),
+        description="Reverse proxies, as addresses or networks (10.0.0.0/8), separated by commas, whose "
+        "X-Forwarded-For is believed.",
+    )
+    trusted_user_header: str | None = Field(
+        default=None,
+        description="The header in which these proxies name the user whom they have signed in, by user id or e-mail. "
+        "They must remove it from what comes in.",
     )
     first_user: UserId | None = Field(
-        default=None, description="On a database without users: make this user with a first key, and print it once."
+        default=None,
+        description="Whom to invite on a database in which nobody has a key yet. Without it: the name of the account "
+        "that runs the program.",
+    )
+    print_key: bool = Field(
+        default=False, description="Make that user's first key at once and print it, instead of an invitation."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged at the least. debug adds a line for every accepted request."
     )
 
-    @field_validator("allowed_hosts", "allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxy_addresses", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
@@ -107,6 +131,29 @@ class Settings(BaseSettings):
         if not all(_ORIGIN.fullmatch(origin.removesuffix(":*")) for origin in value):
             raise ValueError("origins such as https://chat.example.com, without a path")
         return value
+
+    @field_validator("trusted_proxy_addresses")
+    @classmethod
+    def _networks_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for address in value:
+                ipaddress.ip_network(address)
+        except ValueError:
+            raise ValueError("IP addresses or networks such as 10.0.0.0/8, whose host bits are zero") from None
+        return value
+
+    @field_validator("trusted_user_header")
+    @classmethod
+    def _header_name(cls, value: str | None) -> str | None:
+        if value is not None and not _HEADER_NAME.fullmatch(value):
+            raise ValueError("the name of a header, such as X-Forwarded-User")
+        return value
+
+    @model_validator(mode="after")
+    def _header_from_somebody(self) -> Self:
+        if self.trusted_user_header is not None and not self.trusted_proxy_addresses:
+            raise ValueError("trusted_user_header: set trusted_proxy_addresses too, or nobody is believed")
+        return self
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -162,7 +209,7 @@ def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # n
     try:
         return ConfiguredSettings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        explained = (_explained(str(detail["loc"][0]), detail["msg"]) for detail in error.errors())
+        explained = (_explained(detail["loc"], detail["msg"]) for detail in error.errors())
         raise SettingsError("; ".join(explained)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(f"--config: {config} is not TOML: {error}") from None
@@ -178,8 +225,11 @@ def _refuse_unknown_variables() -> None:
             raise SettingsError(f"{name} in the environment is no setting; there are: {', '.join(sorted(ours))}")
 
 
-def _explained(name: str, message: str) -> str:
+def _explained(place: tuple[int | str, ...], message: str) -> str:
+    rule = message.removeprefix("Value error, ")
+    if not place:  # of several settings that do not go together
+        return rule
+    name = str(place[0])
     if name not in Settings.model_fields:
         return f"{name} is no setting"
-    rule = message.removeprefix("Value error, ")
     return f"{name} (or {ENVIRONMENT_PREFIX}{name.upper()}): {rule}"

@@ -70,7 +70,8 @@ async def test_no_plaintext_is_the_key_of_anything_in_memory(world: World) -> No
 async def a_whole_life(world: World, said: list[str], monkeypatch: pytest.MonkeyPatch) -> list[ApiKey]:
     """Keys created, used, listed, misused, revoked, refused and crashed with; what callers were told but new keys."""
     keys = [key for _, key in (await world.key(), await world.key(), await world.key("bob"))]
-    app = build_app(world.ring, host_policy(Settings(), port=8000))
+    settings = Settings(secret_delivery="inline")
+    app = build_app(world.ring, host_policy(settings, port=8000), settings)
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url=BASE_URL) as http:
         for modern in (False, True):

@@ -23,6 +23,12 @@ class SettableClock:
         self.now += timedelta(**units)
 
 
+def prefix_of(key: KeyRecord) -> str:
+    """The prefix of a key that has a secret."""
+    assert key.prefix is not None
+    return key.prefix
+
+
 @dataclass(frozen=True)
 class World:
     ring: KeyRing

@@ -1,6 +1,8 @@
 """The ASGI middleware that lets a request in with its principal, or answers it."""
 
 import logging
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Final
 
 from starlette.responses import Response
@@ -37,7 +39,7 @@ class KeyGuard:
             await self._app(scope, receive, send)
             return
         try:
-            principal = await self._verifier.verify(presented_key(scope["headers"]))
+            principal = await self._verifier.verify(presented_key(scope["headers"]), client=client_address(scope))
         except tuple(_ANSWERS) as error:
             _log_refusal(error, scope)
             await _ANSWERS[type(error)](scope, receive, send)
@@ -54,8 +56,18 @@ def principal_of(scope: Scope) -> Principal:
 
 
 def client_address(scope: Scope) -> str:
+    """The network address of whoever sent the request."""
     client = scope.get("client")
-    return client[0] if client else "unknown"
+    return _address(client[0]) if client else "unknown"
+
+
+@lru_cache(maxsize=10_000)
+def _address(host: str) -> str:
+    # Behind a proxy it is what the proxy has written there, which is kept and shown only if it is an address.
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return "unknown"
 
 
 def _log_refusal(error: Exception, scope: Scope) -> None:

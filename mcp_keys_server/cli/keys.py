@@ -66,15 +66,15 @@ def create_key(
 
 @keys.command("list")
 @click.option("--user", metavar="USER", help="Only this user's keys: a user id or e-mail.")
-@click.option("--all", "include_revoked", is_flag=True, help="Revoked keys too.")
+@click.option("--all", "include_ended", is_flag=True, help="Also keys that were revoked or not claimed in time.")
 @json_option
 @with_settings()
-def list_keys(settings: Settings, *, user: str | None, include_revoked: bool, as_json: bool) -> None:
+def list_keys(settings: Settings, *, user: str | None, include_ended: bool, as_json: bool) -> None:
     """List keys: never their plaintext, which nobody has any more."""
 
     async def run() -> None:
         async with key_ring_of(settings) as ring:
-            found = await ring.administration.list_keys(user, include_revoked=include_revoked)
+            found = await ring.administration.list_keys(user, include_ended=include_ended)
         rows = [key_row(key, utc_now()) for key in found]
         if as_json:
             print_json(rows)

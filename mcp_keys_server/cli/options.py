@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,11 @@ def with_settings(*flags: str) -> Callable[[Command], Command]:
 async def key_ring_of(settings: Settings, *, create: bool = False) -> AsyncIterator[KeyRing]:
     """The key ring of these settings. Only what begins something makes a database: elsewhere a path is mistyped."""
     async with open_key_ring(
-        settings.database, create=create, key_tag=settings.key_tag, bcrypt_cost=settings.bcrypt_cost
+        settings.database,
+        create=create,
+        key_tag=settings.key_tag,
+        bcrypt_cost=settings.bcrypt_cost,
+        claim_life=timedelta(minutes=settings.claim_minutes),
+        invitation_life=timedelta(days=settings.invitation_days),
     ) as ring:
         yield ring

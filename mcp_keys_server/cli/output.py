@@ -10,8 +10,10 @@ from typing import Final
 
 import click
 
+from mcp_keys_server.core.invitations import Invitation
 from mcp_keys_server.core.records import KeyRecord, UserRecord
 from mcp_keys_server.key_ring import KeyRing
+from mcp_keys_server.server.addresses import invitation_path
 
 Row = Mapping[str, object]
 
@@ -38,10 +40,14 @@ def key_row(key: KeyRecord, now: datetime) -> Row:
         "created_at": key.created_at,
         "expires_at": key.grant.expires_at,
         "last_used_at": key.last_used_at,
+        "last_used_from": key.last_used_from,
         "use_count": key.use_count,
         "revoked_at": key.revoked_at,
         "revoked_reason": key.revoked_reason,
         "parent_key_id": key.parent_key_id,
+        "claim_lapses_at": key.claim and key.claim.lapses_at,
+        "claimed_at": key.claim and key.claim.claimed_at,
+        "claimed_from": key.claim and key.claim.claimed_from,
     }
 
 
@@ -57,6 +63,13 @@ async def hand_over(ring: KeyRing, key: KeyRecord, text: str) -> None:
     except OSError:
         await ring.administration.revoke_key(key.key_id, reason="it could not be printed")
         raise
+
+
+def print_invitation(invitation: Invitation, public_url: str) -> None:
+    """Print the link. It is of use to one person, once; one that was not printed lapses, or the next replaces it."""
+    lapses = invitation.key.claim and f" It lapses at {_in_a_cell('lapses', invitation.key.claim.lapses_at)}."
+    click.echo(f"With this link, once, {invitation.key.user_id} gets a key that nobody else has seen.{lapses or ''}\n")
+    click.echo(f"  {public_url}{invitation_path(invitation.code)}\n")
 
 
 def _require_standard_output() -> None:

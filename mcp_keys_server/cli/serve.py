@@ -15,9 +15,15 @@ from mcp_keys_server.settings import Settings
 @click.option(
     "--first-user",
     metavar="NAME",
-    help="On a database without users: make this user and a first key, and print it once.  [setting: first_user]",
+    help="Whom to invite when nobody has a key yet.  [setting: first_user; default: the account's name]",
 )
-@with_settings("host", "port", "first_user")
+@click.option(
+    "--print-key",
+    is_flag=True,
+    default=None,
+    help="Make that user's first key at once and print it, instead of an invitation.  [setting: print_key]",
+)
+@with_settings("host", "port", "first_user", "print_key")
 def serve(settings: Settings) -> None:
     """Serve every user's endpoint, /u/USER_ID/keys/mcp, over HTTP.
 
@@ -37,9 +43,10 @@ def serve(settings: Settings) -> None:
                 policy = host_policy(settings, port=port)
                 click.echo(f"Listening on  {host}:{port}")
                 click.echo(f"Database      {settings.database}")
+                app = build_app(ring, policy, settings)
                 await welcome(ring, settings, policy.public_url)
                 click.echo("Ctrl+C stops the server.")
-                await serve_http(build_app(ring, policy), listener)
+                await serve_http(app, listener)
 
     set_up_logging(settings.log_level)
     anyio.run(run)

@@ -25,7 +25,7 @@ def stdio(settings: Settings) -> None:
         raise SettingsError("standard input and output: they are closed; this program is started by a client")
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     from mcp_keys_server.server.log_setup import set_up_logging
-    from mcp_keys_server.server.stdio import admit, serve_stdio
+    from mcp_keys_server.server.stdio import admit, key_tools, serve_stdio
 
     async def run() -> None:
         async with key_ring_of(settings) as ring:
@@ -33,7 +33,7 @@ def stdio(settings: Settings) -> None:
                 await admit(ring.verifier, presented)
             except (InvalidApiKeyError, NotPermittedError) as error:
                 raise SettingsError(f"MCP_KEYS_API_KEY: {error}") from None
-            await serve_stdio(ring, presented)
+            await serve_stdio(ring, presented, key_tools(ring, settings))
 
     set_up_logging(settings.log_level)
     anyio.run(run)

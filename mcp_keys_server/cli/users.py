@@ -1,16 +1,19 @@
-"""Users, added and listed by the operator."""
+"""Users, added, invited and listed by the operator."""
 
 import anyio
 import click
 
 from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
-from mcp_keys_server.cli.output import print_facts, print_json, print_table, user_row
+from mcp_keys_server.cli.output import print_facts, print_invitation, print_json, print_table, user_row
+from mcp_keys_server.cli.welcome import FIRST_KEY
+from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.server.addresses import invitation_path, public_url
 from mcp_keys_server.settings import Settings
 
 
 @click.group()
 def users() -> None:
-    """Add and list the users whose keys this server manages."""
+    """Add, invite and list the users whose keys this server manages."""
 
 
 @users.command("add")
@@ -26,6 +29,33 @@ def add_user(settings: Settings, *, user_id: str, email: str | None, name: str |
         async with key_ring_of(settings, create=True) as ring:
             row = user_row(await ring.administration.add_user(user_id, email=email, name=name))
         (print_json if as_json else print_facts)(row)
+
+    anyio.run(run)
+
+
+@users.command("invite")
+@click.argument("user_id")
+@click.option("--email", help="Another way to name the user in --user.")
+@click.option("--name", help="The user's full name.")
+@json_option
+@with_settings()
+def invite_user(settings: Settings, *, user_id: str, email: str | None, name: str | None, as_json: bool) -> None:
+    """Print a link with which a user, new or not, gets a key that nobody else has seen.
+
+    It is good once. A link that was printed before and not used is good no longer.
+    """
+
+    async def run() -> None:
+        async with key_ring_of(settings, create=True) as ring:
+            user = await ring.administration.find_or_add_user(user_id, email=email, name=name)
+            made = await ring.invitations.invite(user.user_id, name=FIRST_KEY, requested=RequestedGrant())
+        base = public_url(settings, port=settings.port)
+        if as_json:
+            lapses_at = made.key.claim and made.key.claim.lapses_at
+            link = {"user_id": user.user_id, "key_id": made.key.key_id, "lapses_at": lapses_at}
+            print_json(link | {"url": base + invitation_path(made.code)})
+        else:
+            print_invitation(made, base)
 
     anyio.run(run)
 

@@ -1,32 +1,60 @@
-"""What ``serve`` tells an operator to do next, and the first user that it may begin with."""
+"""What ``serve`` tells an operator to do next, and the first user that it begins with."""
 
+import getpass
+import re
 import shlex
+from typing import Final
 
 import click
 
-from mcp_keys_server.cli.output import hand_over
+from mcp_keys_server.cli.output import hand_over, print_invitation
+from mcp_keys_server.core.field_rules import LONGEST_WORD
 from mcp_keys_server.core.grant import KEYS_ALIAS, RequestedGrant
+from mcp_keys_server.core.records import UserRecord
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.addresses import endpoint_path
 from mcp_keys_server.server.client_config import Client, Endpoint, inspector, local_program, snippet
 from mcp_keys_server.settings import Settings
 
+FIRST_KEY: Final = "First key"
+_SOMEBODY: Final = "me"
+
 
 async def welcome(ring: KeyRing, settings: Settings, public_url: str) -> None:
-    """Print what to do next. It makes the first user, with a key, if there is to be one and there is none yet."""
-    endpoints = f"Endpoints     {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}\n"
+    """Print what to do next. While nobody has ever had a key, that is an invitation for the first user."""
+    click.echo(f"Endpoints     {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}")
+    click.echo(f"Pages         {public_url}/keys/")
     at = f"--database {shlex.quote(str(settings.database))}"
-    if await ring.administration.list_users():
-        unmade = "" if settings.first_user is None else "There are users already, so no first user was made. "
-        click.echo(f"{endpoints}{unmade}For a new key: mcp-keys-server keys create --user USER_ID --name NAME {at}")
+    if await ring.store.has_secrets():
+        unmade = "" if settings.first_user is None else "There are keys already, so nobody was invited. "
+        click.echo(f"{unmade}For another user: mcp-keys-server users invite USER_ID {at}")
         return
+    user = await _first_user(ring, settings)
+    if settings.print_key:
+        record, key = await ring.administration.create_key(user.user_id, name=FIRST_KEY, requested=RequestedGrant())
+        url = public_url + endpoint_path(user.user_id, KEYS_ALIAS)
+        await hand_over(ring, record, _paste(url, user.user_id, key.reveal(), settings))
+        return
+    invitation = await ring.invitations.invite(user.user_id, name=FIRST_KEY, requested=RequestedGrant())
+    click.echo(f"\nNobody has a key yet. The first user is {user.user_id} (--first-user NAME for another).")
+    print_invitation(invitation, public_url)
+
+
+async def _first_user(ring: KeyRing, settings: Settings) -> UserRecord:
     if settings.first_user is None:
-        click.echo(f"{endpoints}There are no users yet. For the first: mcp-keys-server users add USER_ID {at}")
-        return
-    user = await ring.administration.add_user(settings.first_user)
-    record, key = await ring.administration.create_key(user.user_id, name="First key", requested=RequestedGrant())
-    url = public_url + endpoint_path(user.user_id, KEYS_ALIAS)
-    await hand_over(ring, record, _paste(url, user.user_id, key.reveal(), settings))
+        users = await ring.administration.list_users()
+        if users:
+            return users[0]
+    return await ring.administration.find_or_add_user(settings.first_user or _account(), email=None, name=None)
+
+
+def _account() -> str:
+    """The name of the account that runs this, as a user id."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # an account without a name, as in some containers
+        return _SOMEBODY
+    return re.sub(r"[^a-z0-9_-]", "", name.lower()).lstrip("_-")[:LONGEST_WORD] or _SOMEBODY
 
 
 def _paste(url: str, user_id: str, plaintext: str, settings: Settings) -> str:

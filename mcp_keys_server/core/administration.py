@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.clock import Clock, utc_now
-from mcp_keys_server.core.errors import KeyNotFoundError, UserNotFoundError
+from mcp_keys_server.core.errors import KeyNotFoundError, UserExistsError, UserNotFoundError
 from mcp_keys_server.core.field_rules import (
     parse_email,
     parse_key_id,
@@ -13,10 +13,10 @@ from mcp_keys_server.core.field_rules import (
     parse_user,
     parse_user_id,
 )
-from mcp_keys_server.core.grant import MANAGEMENT_SCOPES, Grant, RequestedGrant
+from mcp_keys_server.core.grant import RequestedGrant
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import KeyRecord, UserRecord
+from mcp_keys_server.core.records import KeyRecord, NewKey, UserRecord
 
 
 class Administration:
@@ -42,6 +42,20 @@ class Administration:
         await self._store.add_user(user)
         return user
 
+    async def find_or_add_user(self, user_id: str, *, email: str | None, name: str | None) -> UserRecord:
+        """The user with this id, who is added where there is none.
+
+        Raises:
+            InvalidFieldError: A field breaks its rule.
+            UserExistsError: The e-mail is somebody else's, or the user has another.
+        """
+        found = await self._store.find_user(parse_user_id(user_id))
+        if found is None:
+            return await self.add_user(user_id, email=email, name=name)
+        if email is not None and parse_email(email) != found.email:
+            raise UserExistsError
+        return found
+
     async def list_users(self) -> Sequence[UserRecord]:
         return await self._store.list_users()
 
@@ -55,18 +69,16 @@ class Administration:
         """
         parsed_name = parse_name(name)
         owner = await self._find_user(user)
-        scopes = MANAGEMENT_SCOPES if requested.scopes is None else requested.scopes
-        grant = Grant(scopes, requested.aliases, requested.end(self._clock()))
-        return await self._issuer.issue(owner.user_id, parsed_name, grant, parent_key_id=None)
+        return await self._issuer.issue(NewKey(owner.user_id, parsed_name, requested.root(self._clock())))
 
-    async def list_keys(self, user: str | None = None, *, include_revoked: bool = False) -> Sequence[KeyRecord]:
+    async def list_keys(self, user: str | None = None, *, include_ended: bool = False) -> Sequence[KeyRecord]:
         """One user's keys, or everybody's.
 
         Raises:
             UserNotFoundError: There is no such user.
         """
         owner = None if user is None else (await self._find_user(user)).user_id
-        return await self._store.list_all_keys(owner, include_revoked=include_revoked)
+        return await self._store.list_all_keys(owner, include_ended=include_ended, now=self._clock())
 
     async def revoke_key(self, key_id: str, *, reason: str | None) -> KeyRecord:
         """

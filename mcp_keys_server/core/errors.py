@@ -77,6 +77,26 @@ class KeyNoLongerGoodError(McpKeysError):
         super().__init__("the key in use has just been revoked or has expired, so nothing was changed")
 
 
+class ClaimNotOpenError(McpKeysError):
+    """There is nothing to claim: the claim is spent or lapsed, or the key, its maker or its owner is no longer good."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "key_id: this key cannot be claimed: it was claimed before, the time ran out, or it was revoked"
+        )
+
+
+class InvitationNotFoundError(McpKeysError):
+    """No invitation has that code."""
+
+    def __init__(self) -> None:
+        super().__init__("this invitation is unknown: its link is mistyped or cut off, or a newer one replaced it")
+
+
+class SessionEndedError(McpKeysError):
+    """There is no such session, or not any more."""
+
+
 class PrefixTakenError(McpKeysError):
     """A freshly minted prefix is in use already: mint again."""
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from mcp_keys_server.core.api_key import contains_api_key
 from mcp_keys_server.core.errors import InvalidFieldError
 
+LONGEST_WORD = 64
 LONGEST_NAME = 64
 LONGEST_REASON = 200
 SHORTEST_LIFE_DAYS = 1 / 86_400
@@ -13,7 +14,7 @@ LONGEST_LIFE_DAYS = 3650
 MOST_SCOPES = 32
 MOST_ALIASES = 64
 
-_WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_WORD = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST_WORD - 1}}}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_.:/-]{0,63}")
 _KEY_ID = re.compile(r"key_[0-9a-f]{16}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")

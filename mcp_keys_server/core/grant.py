@@ -35,6 +35,10 @@ class RequestedGrant:
     def end(self, now: datetime) -> datetime | None:
         return None if self.expires_in_days is None else now + timedelta(days=self.expires_in_days)
 
+    def root(self, now: datetime) -> "Grant":
+        """The grant of a key that the operator makes: as requested, and one that manages keys unless told otherwise."""
+        return Grant(MANAGEMENT_SCOPES if self.scopes is None else self.scopes, self.aliases, self.end(now))
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -56,6 +60,14 @@ class Grant:
             raise NotPermittedError(
                 f"the key in use may not do this: it needs the scope {scope} and has only: {_in_words(self.scopes)}"
             )
+
+    def covers(self, other: "Grant") -> bool:
+        """Whether there is nothing that the other may do and this one may not."""
+        return (
+            other.scopes <= self.scopes
+            and (self.aliases is None or (other.aliases is not None and other.aliases <= self.aliases))
+            and (self.expires_at is None or (other.expires_at is not None and other.expires_at <= self.expires_at))
+        )
 
     def child(self, requested: RequestedGrant, now: datetime) -> "Grant":
         """The grant of a key that a key with this grant makes: never more than this one, and refused, not trimmed,

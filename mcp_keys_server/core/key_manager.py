@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.clock import Clock, utc_now
-from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError
+from mcp_keys_server.core.errors import ClaimNotOpenError, InvalidFieldError, KeyNotFoundError, NotPermittedError
 from mcp_keys_server.core.field_rules import parse_cursor, parse_key_id, parse_name, parse_reason
 from mcp_keys_server.core.grant import KEYS_READ, KEYS_WRITE, RequestedGrant
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import KeyRecord, Principal
+from mcp_keys_server.core.records import Actor, KeyRecord, KeyStatus, NewKey, Principal
 
 PAGE_SIZE = 50
+CLAIM_LIFE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,66 +26,121 @@ class KeyPage:
 
 
 class KeyManager:
-    """Creates, lists and revokes keys on behalf of a principal, who reaches nobody's keys but their own."""
+    """What is done with keys on behalf of an actor, who reaches nobody's keys but their own user's."""
 
-    def __init__(self, store: KeyStore, issuer: KeyIssuer, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, store: KeyStore, issuer: KeyIssuer, *, claim_life: timedelta = CLAIM_LIFE, clock: Clock = utc_now
+    ) -> None:
         self._store = store
         self._issuer = issuer
+        self._claim_life = claim_life
         self._clock = clock
 
-    async def create_key(
-        self, principal: Principal, *, name: str, requested: RequestedGrant
-    ) -> tuple[KeyRecord, ApiKey]:
-        """Make a key for the principal's user that may do at most what the principal's own key may.
+    async def create_key(self, actor: Actor, *, name: str, requested: RequestedGrant) -> tuple[KeyRecord, ApiKey]:
+        """Make a key, good at once, for the actor's user. It may do at most what the actor may.
 
         Raises:
             InvalidFieldError: The name breaks its rule.
-            NotPermittedError: The key may not make keys, or not such a one.
+            NotPermittedError: The actor may not make keys, or not such a one.
         """
-        parsed_name = parse_name(name)
-        principal.grant.require(KEYS_WRITE)
-        grant = principal.grant.child(requested, self._clock())
-        return await self._issuer.issue(principal.user_id, parsed_name, grant, parent_key_id=principal.key_id)
+        return await self._issuer.issue(self._new_key(actor, name, requested))
 
-    async def list_keys(
-        self, principal: Principal, *, include_revoked: bool = False, cursor: str | None = None
-    ) -> KeyPage:
-        """The user's keys, newest first, a page at a time.
+    async def create_unclaimed_key(self, actor: Actor, *, name: str, requested: RequestedGrant) -> KeyRecord:
+        """Make a key by the same rules that has no secret yet: whoever claims it in time is the first to see one.
+
+        Raises:
+            InvalidFieldError, NotPermittedError: As for ``create_key``.
+        """
+        return await self._issuer.issue_unclaimed(self._new_key(actor, name, requested), claim_life=self._claim_life)
+
+    async def claim_key(self, actor: Actor, *, key_id: str, claimed_from: str | None) -> tuple[KeyRecord, ApiKey]:
+        """Make the secret of an unclaimed key and spend the claim. A key claims nothing that may do more than itself.
+
+        Raises:
+            InvalidFieldError: The key id breaks its rule.
+            NotPermittedError: The actor may not make keys, or not such a one.
+            KeyNotFoundError: The user has no such key.
+            ClaimNotOpenError: It was claimed before, its claim has lapsed, or it was revoked.
+        """
+        key = await self.find_key(actor, key_id=key_id)
+        actor.grant.require(KEYS_WRITE)
+        if key.claim is None or key.claim.by_invitation:
+            raise ClaimNotOpenError
+        if not actor.may_claim(key):
+            raise NotPermittedError(
+                "this key may do more, or lives longer, than the one in use; claim it with the key that asked for it"
+            )
+        if key.status(self._clock()) is not KeyStatus.UNCLAIMED:
+            raise ClaimNotOpenError
+        secret = await self._issuer.redeem(key.key_id, claimed_from=claimed_from)
+        return await self.find_key(actor, key_id=key.key_id), secret
+
+    async def find_key(self, actor: Actor, *, key_id: str) -> KeyRecord:
+        """One key of the user's. Every key may see itself and those that it made.
+
+        Raises:
+            InvalidFieldError: The key id breaks its rule.
+            NotPermittedError: The actor may not see other keys.
+            KeyNotFoundError: The user has no such key.
+        """
+        key = _found(await self._store.find_key(actor.user_id, parse_key_id(key_id)))
+        if actor.key_id not in (key.key_id, key.parent_key_id):
+            actor.grant.require(KEYS_READ)
+        return key
+
+    async def list_keys(self, actor: Actor, *, include_ended: bool = False, cursor: str | None = None) -> KeyPage:
+        """The user's keys, newest first, a page at a time; those that were revoked or not claimed in time if told so.
 
         Raises:
             NotPermittedError: The key may not see the others.
             InvalidFieldError: The cursor is not one that this list gave.
         """
-        principal.grant.require(KEYS_READ)
+        actor.grant.require(KEYS_READ)
         after = None if cursor is None else parse_cursor(cursor)
-        if after is not None and await self._store.find_key(principal.user_id, after) is None:
+        if after is not None and await self._store.find_key(actor.user_id, after) is None:
             raise InvalidFieldError("cursor", "the next_cursor of an earlier page; leave it out for the first one")
         found = await self._store.list_keys(
-            principal.user_id, include_revoked=include_revoked, after=after, limit=PAGE_SIZE + 1
+            actor.user_id, include_ended=include_ended, now=self._clock(), after=after, limit=PAGE_SIZE + 1
         )
         page = found[:PAGE_SIZE]
         return KeyPage(page, page[-1].key_id if len(found) > PAGE_SIZE else None)
 
-    async def revoke_key(self, principal: Principal, *, key_id: str, reason: str | None) -> KeyRecord:
+    async def rename_key(self, actor: Actor, *, key_id: str, name: str) -> KeyRecord:
+        """
+        Raises:
+            InvalidFieldError: The key id or the name breaks its rule.
+            NotPermittedError: The actor may not change keys.
+            KeyNotFoundError: The user has no such key.
+        """
+        parsed_id, parsed_name = parse_key_id(key_id), parse_name(name)
+        actor.grant.require(KEYS_WRITE)
+        return _found(await self._store.rename_key(actor.user_id, parsed_id, parsed_name))
+
+    async def revoke_key(self, actor: Actor, *, key_id: str, reason: str | None) -> KeyRecord:
         """End a key for good. Ending it again changes nothing. Every key may end itself.
 
         Raises:
             InvalidFieldError: The key id or the reason breaks its rule.
-            NotPermittedError: The key may not end others.
+            NotPermittedError: The actor may not end keys.
             KeyNotFoundError: The user has no such key.
         """
         parsed_id = parse_key_id(key_id)
         parsed_reason = None if reason is None else parse_reason(reason)
-        if parsed_id != principal.key_id:
-            principal.grant.require(KEYS_WRITE)
-        revoked = await self._store.revoke_key(principal.user_id, parsed_id, at=self._clock(), reason=parsed_reason)
-        if revoked is None:
-            raise KeyNotFoundError
-        return revoked
+        if parsed_id != actor.key_id:
+            actor.grant.require(KEYS_WRITE)
+        return _found(await self._store.revoke_key(actor.user_id, parsed_id, at=self._clock(), reason=parsed_reason))
 
     async def current_key(self, principal: Principal) -> KeyRecord:
         """The key with which the principal came."""
-        key = await self._store.find_key(principal.user_id, principal.key_id)
-        if key is None:
-            raise KeyNotFoundError
-        return key
+        return await self.find_key(principal, key_id=principal.key_id)
+
+    def _new_key(self, actor: Actor, name: str, requested: RequestedGrant) -> NewKey:
+        parsed_name = parse_name(name)
+        actor.grant.require(KEYS_WRITE)
+        return NewKey(actor.user_id, parsed_name, actor.grant.child(requested, self._clock()), actor.key_id)
+
+
+def _found(key: KeyRecord | None) -> KeyRecord:
+    if key is None:
+        raise KeyNotFoundError
+    return key

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from mcp_keys_server.core.records import KeyRecord, SecretRecord, Use, UserRecord
+from mcp_keys_server.core.records import Claim, KeyRecord, SecretRecord, Use, UserRecord
 
 
 class KeyStore(Protocol):
@@ -44,17 +44,45 @@ class KeyStore(Protocol):
             KeyNoLongerGoodError: The parent is revoked, expired or its owner disabled.
         """
 
+    async def add_unclaimed_key(self, key: KeyRecord, claim: Claim, *, invitation_digest: bytes | None) -> None:
+        """Add a key without a secret, by the same rule, and the claim to its secret.
+
+        Raises:
+            KeyNoLongerGoodError: The parent is revoked, expired or its owner disabled.
+        """
+
+    async def spend_claim(
+        self, key_id: str, *, prefix: str, key_hash: str, at: datetime, claimed_from: str | None
+    ) -> None:
+        """Give an unclaimed key its secret, the first that comes and no other.
+
+        Raises:
+            PrefixTakenError: Another secret has this prefix; the claim is not spent.
+            ClaimNotOpenError: It is spent or lapsed, or the key, its maker or its owner is not good any more.
+        """
+
+    async def find_invitation(self, digest: bytes) -> KeyRecord | None:
+        """The key to which the invitation with this digest of its code gives the claim."""
+
+    async def rename_key(self, user_id: str, key_id: str, name: str) -> KeyRecord | None:
+        """None when they have no such key."""
+
+    async def has_secrets(self) -> bool:
+        """Whether anybody has ever had a key."""
+
     async def find_key(self, user_id: str, key_id: str) -> KeyRecord | None: ...
 
     async def find_owner(self, key_id: str) -> str | None:
         """The user id of whoever has this key. For the operator only."""
 
     async def list_keys(
-        self, user_id: str, *, include_revoked: bool, after: str | None, limit: int
+        self, user_id: str, *, include_ended: bool, now: datetime, after: str | None, limit: int
     ) -> Sequence[KeyRecord]:
-        """A user's keys, newest first, those that follow the key id ``after``."""
+        """A user's keys, newest first, those that follow the key id ``after``. Ended are those that were revoked, and
+        those whose claim has lapsed by ``now``.
+        """
 
-    async def list_all_keys(self, user_id: str | None, *, include_revoked: bool) -> Sequence[KeyRecord]:
+    async def list_all_keys(self, user_id: str | None, *, include_ended: bool, now: datetime) -> Sequence[KeyRecord]:
         """One user's or everybody's keys, by user, newest first. For the operator only."""
 
     async def revoke_key(self, user_id: str, key_id: str, *, at: datetime, reason: str | None) -> KeyRecord | None:

@@ -21,16 +21,16 @@ class UsageLog:
     def __init__(self, record_use: Callable[[Mapping[str, Use]], Awaitable[None]]) -> None:
         self._record_use = record_use
         self._counts: dict[str, int] = {}
-        self._last: dict[str, datetime] = {}
+        self._last: dict[str, tuple[datetime, str | None]] = {}
 
-    def note(self, key_id: str, now: datetime) -> None:
+    def note(self, key_id: str, now: datetime, client: str | None) -> None:
         count = self._counts.get(key_id)
         if count is None:
             if len(self._counts) >= MOST_KEYS_WAITING:
                 return
             count = 0
         self._counts[key_id] = count + 1
-        self._last[key_id] = now
+        self._last[key_id] = (now, client)
 
     async def write(self) -> None:
         """Write down what was collected.
@@ -43,7 +43,7 @@ class UsageLog:
         counts, last = self._counts, self._last
         self._counts, self._last = {}, {}
         try:
-            await self._record_use({key_id: Use(count, last[key_id]) for key_id, count in counts.items()})
+            await self._record_use({key_id: Use(count, *last[key_id]) for key_id, count in counts.items()})
         except BaseException:
             for key_id, count in counts.items():
                 self._counts[key_id] = self._counts.get(key_id, 0) + count

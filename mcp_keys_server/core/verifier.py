@@ -23,8 +23,8 @@ class KeyVerifier:
         self._usage = usage
         self._clock = clock
 
-    async def verify(self, presented: str) -> Principal:
-        """Say whose key this is.
+    async def verify(self, presented: str, *, client: str | None = None) -> Principal:
+        """Say whose key this is. The network address of the client is noted with the use.
 
         Raises:
             InvalidApiKeyError: It is nobody's, or it is revoked, expired or its owner disabled.
@@ -41,7 +41,7 @@ class KeyVerifier:
             if refusal is not None:
                 raise InvalidApiKeyError(refusal, key_id=principal.key_id, user_id=principal.user_id)
             if self._hasher.fits_as_known(key, record.key_hash):
-                self._usage.note(principal.key_id, now)
+                self._usage.note(principal.key_id, now, client)
                 return principal
             # bcrypt takes its time: what was read before it decides nothing, so the record is read again after it.
             await self._prove(key, record.key_hash)

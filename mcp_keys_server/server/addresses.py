@@ -17,3 +17,11 @@ def host_in_url(host: str) -> str:
 
 def endpoint_path(user_id: str, alias: str) -> str:
     return f"/u/{user_id}/{alias}/mcp"
+
+
+def claim_path(key_id: str) -> str:
+    return f"/keys/{key_id}/claim"
+
+
+def invitation_path(code: str) -> str:
+    return f"/keys/invitation/{code}"

@@ -10,19 +10,27 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from mcp_keys_server.auth.answers import HOW_TO_SEND_A_KEY, UNAVAILABLE
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
+from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.key_ring import KeyRing
+from mcp_keys_server.server.addresses import endpoint_path
+from mcp_keys_server.server.client_config import Endpoint
+from mcp_keys_server.server.delivery import Delivery, InlineDelivery, LinkDelivery
 from mcp_keys_server.server.endpoints import Endpoints
 from mcp_keys_server.server.host_policy import HostPolicy
 from mcp_keys_server.server.key_tools import KeyTools
+from mcp_keys_server.server.pages.app import build_pages
+from mcp_keys_server.server.pages.signing_in import KEYS_PAGE
 from mcp_keys_server.server.tool_server import Context, build_tool_server
+from mcp_keys_server.server.trusted_proxies import TrustedProxies
+from mcp_keys_server.settings import Settings, SettingsError
 
 LARGEST_BODY = 256 * 1024
 """Bytes; the longest call of a key tool is some thousands."""
@@ -32,10 +40,14 @@ _NO_OAUTH = (
 )
 
 
-def build_app(ring: KeyRing, policy: HostPolicy) -> Starlette:
-    """The application for this key ring. Whoever opened the ring closes it."""
+def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: Clock = utc_now) -> Starlette:
+    """The application for this key ring. Whoever opened the ring closes it.
+
+    Raises:
+        SettingsError: Keys are to be delivered in a way that is not for HTTP.
+    """
     sessions = StreamableHTTPSessionManager(
-        build_tool_server(KeyTools(ring.manager), _principal_of_request),
+        build_tool_server(_key_tools(ring, policy, settings, clock), _principal_of_request),
         # Stateless: a key is checked on every request, and there is no session that could be ridden or exhausted.
         stateless=True,
         json_response=True,
@@ -59,13 +71,19 @@ def build_app(ring: KeyRing, policy: HostPolicy) -> Starlette:
     app = Starlette(
         routes=[
             Mount("/u", KeyGuard(endpoints, ring.verifier)),
+            Mount("/keys", build_pages(ring, policy, clock=clock)),
+            Route("/", _to_the_pages),
+            Route("/keys", _to_the_pages),
             Route("/healthz", _health),
             Route("/readyz", readiness),
             Route("/register", _no_registration, methods=["POST"]),
             Route("/.well-known/{rest:path}", _no_metadata, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ],
-        # Outermost, so that refusals can be read by the pages that are allowed to call.
         middleware=[
+            Middleware(
+                TrustedProxies, addresses=settings.trusted_proxy_addresses, user_header=settings.trusted_user_header
+            ),
+            # Outside of all that refuses, so that web applications that are allowed to call can read refusals.
             Middleware(
                 CORSMiddleware,
                 allow_origins=policy.plain_origins(),
@@ -73,7 +91,7 @@ def build_app(ring: KeyRing, policy: HostPolicy) -> Starlette:
                 allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=["Mcp-Session-Id", "WWW-Authenticate", "Retry-After"],
-            )
+            ),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _server_error},
         lifespan=lifespan,
@@ -81,6 +99,25 @@ def build_app(ring: KeyRing, policy: HostPolicy) -> Starlette:
     # A redirect would be made of the Host header, which is the caller's.
     app.router.redirect_slashes = False
     return app
+
+
+def _key_tools(ring: KeyRing, policy: HostPolicy, settings: Settings, clock: Clock) -> KeyTools:
+    def endpoint(user_id: str, alias: str) -> Endpoint:
+        return Endpoint(policy.public_url + endpoint_path(user_id, alias))
+
+    delivery: Delivery
+    match settings.secret_delivery:
+        case "file":
+            raise SettingsError("secret_delivery: file is for stdio; over HTTP the file would be on the server")
+        case "inline":
+            delivery = InlineDelivery(ring.manager, clock=clock)
+        case _:
+            delivery = LinkDelivery(ring.manager, policy.public_url, clock=clock)
+    return KeyTools(ring.manager, delivery, endpoint, clock=clock)
+
+
+async def _to_the_pages(_: Request) -> Response:
+    return RedirectResponse(KEYS_PAGE, 303)
 
 
 async def _principal_of_request(context: Context) -> Principal:

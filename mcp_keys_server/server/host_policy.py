@@ -23,6 +23,11 @@ class HostPolicy:
     hosts: tuple[str, ...]
     origins: tuple[str, ...]
 
+    def answers(self, host: str) -> bool:
+        """Whether this Host header is one of ours."""
+        name, _, port = host.rpartition(":")
+        return host in self.hosts or (port.isdecimal() and port.isascii() and f"{name}:*" in self.hosts)
+
     def for_sdk(self) -> TransportSecuritySettings:
         return TransportSecuritySettings(allowed_hosts=list(self.hosts), allowed_origins=list(self.origins))
 

@@ -12,6 +12,8 @@ from mcp_types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    ElicitResult,
+    InputRequiredResult,
     ListToolsResult,
     PaginatedRequestParams,
     TextContent,
@@ -30,16 +32,21 @@ from mcp_keys_server.core.errors import (
     StoreUnavailableError,
 )
 from mcp_keys_server.core.records import Principal
+from mcp_keys_server.server.delivery import Call, KeyFileError
 from mcp_keys_server.server.key_tools import KeyTools
 
 logger = logging.getLogger(__name__)
+
+ASKS_BY_RESULT: Final = "2026-07-28"
+"""The first version of the protocol in which a tool asks the person something by its result; versions are dates."""
 
 Context = ServerRequestContext[Any, Request]
 Caller = Callable[[Context], Awaitable[Principal]]
 """Says on whose behalf a call is made; each transport has its own."""
 
 INSTRUCTIONS: Final = (
-    "Manages the API keys of the user whose key is in use: create_key, list_keys, revoke_key, whoami. "
+    "Manages the API keys of the user whose key is in use: create_key, list_keys, get_key, revoke_key, whoami, "
+    "client_config. "
     "Never ask the user to paste an API key into the conversation; keys are named by their key_id."
 )
 
@@ -48,6 +55,7 @@ _SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
     InvalidFieldError: None,
     NotPermittedError: None,
     KeyNoLongerGoodError: None,
+    KeyFileError: None,
     KeyNotFoundError: "key_id: you have no key with this id; list_keys shows the ids of your keys",
     StoreUnavailableError: "The key database does not answer at the moment. Try again in a few seconds; "
     "if this was to change something, list_keys shows whether it did.",
@@ -64,7 +72,7 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
     async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
         return listed
 
-    async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
+    async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
         tool = table.get(params.name)
         if tool is None:
             raise MCPError(INVALID_PARAMS, f"There is no such tool; there are: {', '.join(table)}")
@@ -72,7 +80,9 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
         try:
             principal = await caller(context)
             who = f"key_id={principal.key_id} user_id={principal.user_id} "
-            result = await tool.run(principal, tool.arguments.model_validate(params.arguments or {}))
+            result = await tool.run(
+                _call(principal, context, params), tool.arguments.model_validate(params.arguments or {})
+            )
         except ValidationError as error:
             sentence = _explained(error, tool.arguments)
             logger.info("refused: %s %s%s", params.name, who, sentence)
@@ -84,6 +94,8 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
             # Outermost here, because the SDK sends the text of what gets past it to clients of the legacy protocol.
             logger.exception("crashed: %s", params.name)
             return _refusal("Something went wrong in the server; its log has the details.")
+        if isinstance(result, InputRequiredResult):
+            return result
         return CallToolResult(
             content=[TextContent(text=result.model_dump_json())],
             structured_content=result.model_dump(mode="json"),
@@ -98,6 +110,23 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
         on_call_tool=call_tool,
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000), "server/discover": CacheHint(ttl_ms=300_000)},
         get_tool_input_schema=lambda name: table[name].definition.input_schema if name in table else None,
+    )
+
+
+def _call(principal: Principal, context: Context, params: CallToolRequestParams) -> Call:
+    declared = context.session.client_capabilities
+    elicitation = declared.elicitation if declared else None
+    return Call(
+        principal,
+        opens_links=context.protocol_version >= ASKS_BY_RESULT
+        and elicitation is not None
+        and elicitation.url is not None,
+        answers={
+            name: answer.action
+            for name, answer in (params.input_responses or {}).items()
+            if isinstance(answer, ElicitResult)
+        },
+        state=params.request_state,
     )
 
 

@@ -1,13 +1,15 @@
 """What the tools take and give, as their schemas tell it to every client."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS
-from mcp_keys_server.core.records import KeyStatus
+from mcp_keys_server.core.grant import KEYS_ALIAS
+from mcp_keys_server.core.records import KeyRecord, KeyStatus
+from mcp_keys_server.server.client_config import Client
 
 # A field may be null as well as left out, but its schema names the plain type only: some clients read no more.
 Null = SkipJsonSchema[None]
@@ -46,13 +48,27 @@ class CreateKeyArguments(Arguments):
 
 
 class ListKeysArguments(Arguments):
-    include_revoked: bool = Field(default=False, description="Also list keys that were revoked.")
+    include_revoked: bool = Field(
+        default=False, description="Also list keys that were revoked, or not claimed in time."
+    )
     cursor: str | Null = Field(default=None, description="The next_cursor of the previous page.")
 
 
+KeyId = Annotated[str, Field(description="The id of the key (key_…, from list_keys); never the key itself.")]
+
+
+class GetKeyArguments(Arguments):
+    key_id: KeyId
+
+
 class RevokeKeyArguments(Arguments):
-    key_id: str = Field(description="The id of the key (key_…, from list_keys); never the key itself.")
+    key_id: KeyId
     reason: str | Null = Field(default=None, description="Why, for the record (up to 200 characters).")
+
+
+class ClientConfigArguments(Arguments):
+    client: Client = Field(description="The client to configure; mcp-json fits most that are not named.")
+    alias: str = Field(default=KEYS_ALIAS, description="Which of the user's endpoints, by alias.")
 
 
 class NoArguments(Arguments):
@@ -64,24 +80,74 @@ class KeyView(BaseModel):
 
     key_id: str
     name: str
-    prefix: str = Field(description="The first characters of the key after its tag, to recognise it by.")
+    prefix: str | None = Field(
+        description="The first characters of the key after its tag, to recognise it by; null: it is unclaimed."
+    )
     scopes: list[str]
     aliases: list[str] | None = Field(description="The endpoints that it opens; null: all of its owner's.")
     status: KeyStatus
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
+    last_used_from: str | None = Field(description="The network address.")
     use_count: int
     revoked_at: datetime | None
     revoked_reason: str | None
     made_by: str | None = Field(description="The key_id of the key that made this one; null: the operator made it.")
+    claim_lapses_at: datetime | None = Field(description="Until when an unclaimed key can be claimed by its owner.")
+    claimed_at: datetime | None = Field(
+        description="When its owner was shown the key; null: not by a link, or not yet."
+    )
+    claimed_from: str | None = Field(description="From which network address that was.")
     is_current: bool = Field(description="Whether this is the key with which you are calling.")
 
+    @classmethod
+    def of(cls, record: KeyRecord, current_key_id: str, now: datetime, **more: str) -> Self:
+        """The record as this view, with the fields that the view has besides."""
+        grant, claim = record.grant, record.claim
+        status = record.status(now)
+        return cls(
+            key_id=record.key_id,
+            name=record.name,
+            prefix=record.prefix,
+            scopes=sorted(grant.scopes),
+            aliases=None if grant.aliases is None else sorted(grant.aliases),
+            status=status,
+            created_at=record.created_at,
+            expires_at=grant.expires_at,
+            last_used_at=record.last_used_at,
+            last_used_from=record.last_used_from,
+            use_count=record.use_count,
+            revoked_at=record.revoked_at,
+            revoked_reason=record.revoked_reason,
+            made_by=record.parent_key_id,
+            claim_lapses_at=claim.lapses_at if claim and status is KeyStatus.UNCLAIMED else None,
+            claimed_at=claim.claimed_at if claim else None,
+            claimed_from=claim.claimed_from if claim else None,
+            is_current=record.key_id == current_key_id,
+            **more,
+        )
 
-class CreatedKey(KeyView):
+
+class ClaimableKey(KeyView):
+    """A new key that waits to be claimed by its owner."""
+
+    claim_url: str = Field(description="The page on which the user, signed in, is shown the key. It holds no secret.")
+    what_to_do: str
+
+
+class KeyInFile(KeyView):
+    """A new key that was written to a file."""
+
+    key_file: str = Field(description="The file that holds the key, on the machine of this server.")
+    what_to_do: str
+
+
+class KeyInline(KeyView):
     """A new key with its plaintext."""
 
     key: str = Field(description="The API key itself. It is shown this once and cannot be had again.")
+    what_to_do: str
 
 
 class KeyList(BaseModel):
@@ -96,3 +162,12 @@ class WhoAmI(BaseModel):
 
     user_id: str
     key: KeyView
+
+
+class ClientConfig(BaseModel):
+    """What to paste into a client, with a placeholder for the key."""
+
+    client: Client
+    title: str
+    where: str = Field(description="Where the text goes.")
+    text: str = Field(description="The configuration. The user puts their own key in the place of YOUR_KEY.")

@@ -5,11 +5,17 @@ from datetime import datetime
 
 import aiosqlite
 
-from mcp_keys_server.core.errors import KeyNoLongerGoodError, PrefixTakenError, UserExistsError
-from mcp_keys_server.core.records import KeyRecord, SecretRecord, Use, UserRecord
+from mcp_keys_server.core.errors import (
+    ClaimNotOpenError,
+    KeyNoLongerGoodError,
+    PrefixTakenError,
+    UserExistsError,
+)
+from mcp_keys_server.core.records import Claim, KeyRecord, SecretRecord, Use, UserRecord
 from mcp_keys_server.stores import sqlite_statements as sql
 from mcp_keys_server.stores.sqlite_connections import TROUBLE, SqliteConnections, trouble
 from mcp_keys_server.stores.sqlite_file import CHECKSUM_SECRET
+from mcp_keys_server.stores.sqlite_statements import to_text
 
 
 class SqliteStore:
@@ -39,7 +45,7 @@ class SqliteStore:
 
     async def add_user(self, user: UserRecord) -> None:
         async def work(connection: aiosqlite.Connection) -> int:
-            about = (user.user_id, user.email, user.name, sql.to_text(user.created_at))
+            about = (user.user_id, user.email, user.name, to_text(user.created_at))
             return (await connection.execute(sql.ADD_USER, about)).rowcount
 
         if await self._connections.write(work) == 0:
@@ -52,26 +58,40 @@ class SqliteStore:
         return await self._connections.read(sql.user_record, sql.LIST_USERS, ())
 
     async def add_key(self, key: KeyRecord, key_hash: str) -> None:
-        created_at = sql.to_text(key.created_at)
-        about_the_key = (
-            key.key_id,
-            key.user_id,
-            key.name,
-            sql.words_to_text(key.grant.scopes),
-            sql.words_to_text(key.grant.aliases),
-            key.parent_key_id,
-            created_at,
-            sql.to_text(key.grant.expires_at),
-        )
-
         async def work(connection: aiosqlite.Connection) -> None:
-            if await connection.execute_fetchall(sql.PREFIX_IS_TAKEN, (key.prefix,)):
-                raise PrefixTakenError
-            await _require_good(connection, key.parent_key_id, key.created_at)
-            await connection.execute(sql.ADD_KEY, about_the_key)
-            await connection.execute(sql.ADD_SECRET, (key.prefix, key.key_id, key_hash, created_at))
+            await _add_key(connection, key)
+            await _add_secret(connection, (key.prefix, key.key_id, key_hash, to_text(key.created_at)))
 
         await self._connections.write(work)
+
+    async def add_unclaimed_key(self, key: KeyRecord, claim: Claim, *, invitation_digest: bytes | None) -> None:
+        async def work(connection: aiosqlite.Connection) -> None:
+            await _add_key(connection, key)
+            await connection.execute(sql.ADD_CLAIM, (key.key_id, to_text(claim.lapses_at), invitation_digest))
+
+        await self._connections.write(work)
+
+    async def spend_claim(
+        self, key_id: str, *, prefix: str, key_hash: str, at: datetime, claimed_from: str | None
+    ) -> None:
+        now = to_text(at)
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            spent = {"key_id": key_id, "now": now, "from": claimed_from}
+            if (await connection.execute(sql.SPEND_CLAIM, spent)).rowcount == 0:
+                raise ClaimNotOpenError
+            await _add_secret(connection, (prefix, key_id, key_hash, now))
+
+        await self._connections.write(work)
+
+    async def find_invitation(self, digest: bytes) -> KeyRecord | None:
+        return next(iter(await self._connections.read(sql.key_record, sql.FIND_INVITATION, (digest,))), None)
+
+    async def rename_key(self, user_id: str, key_id: str, name: str) -> KeyRecord | None:
+        return await self._change_key(user_id, key_id, sql.RENAME_KEY, (name, user_id, key_id))
+
+    async def has_secrets(self) -> bool:
+        return bool(await self._connections.read(tuple, sql.ANY_SECRET, ()))
 
     async def find_key(self, user_id: str, key_id: str) -> KeyRecord | None:
         return next(iter(await self._connections.read(sql.key_record, sql.FIND_KEY, (user_id, key_id))), None)
@@ -80,18 +100,24 @@ class SqliteStore:
         return next(iter(await self._connections.read(sql.only_text, sql.FIND_OWNER, (key_id,))), None)
 
     async def list_keys(
-        self, user_id: str, *, include_revoked: bool, after: str | None, limit: int
+        self, user_id: str, *, include_ended: bool, now: datetime, after: str | None, limit: int
     ) -> Sequence[KeyRecord]:
-        page = {"user_id": user_id, "include_revoked": include_revoked, "after": after, "limit": limit}
+        asked = {"user_id": user_id, "include_ended": include_ended, "now": to_text(now)}
+        page = asked | {"after": after, "limit": limit}
         return await self._connections.read(sql.key_record, sql.LIST_KEYS, page)
 
-    async def list_all_keys(self, user_id: str | None, *, include_revoked: bool) -> Sequence[KeyRecord]:
-        asked = {"user_id": user_id, "include_revoked": include_revoked}
+    async def list_all_keys(self, user_id: str | None, *, include_ended: bool, now: datetime) -> Sequence[KeyRecord]:
+        asked = {"user_id": user_id, "include_ended": include_ended, "now": to_text(now)}
         return await self._connections.read(sql.key_record, sql.LIST_ALL_KEYS, asked)
 
     async def revoke_key(self, user_id: str, key_id: str, *, at: datetime, reason: str | None) -> KeyRecord | None:
+        return await self._change_key(user_id, key_id, sql.REVOKE_KEY, (to_text(at), reason, user_id, key_id))
+
+    async def _change_key(
+        self, user_id: str, key_id: str, statement: str, values: tuple[object, ...]
+    ) -> KeyRecord | None:
         async def work(connection: aiosqlite.Connection) -> KeyRecord | None:
-            await connection.execute(sql.REVOKE_KEY, (sql.to_text(at), reason, user_id, key_id))
+            await connection.execute(statement, values)
             rows = await connection.execute_fetchall(sql.FIND_KEY, (user_id, key_id))
             return next((sql.key_record(tuple(row)) for row in rows), None)
 
@@ -101,7 +127,15 @@ class SqliteStore:
         async def work(connection: aiosqlite.Connection) -> None:
             await connection.executemany(
                 sql.RECORD_USE,
-                [(use.count, sql.to_text(use.last_used_at), key_id) for key_id, use in uses.items()],
+                [
+                    {
+                        "key_id": key_id,
+                        "count": use.count,
+                        "at": to_text(use.last_used_at),
+                        "from": use.last_used_from,
+                    }
+                    for key_id, use in uses.items()
+                ],
             )
 
         await self._connections.write(work)
@@ -110,8 +144,30 @@ class SqliteStore:
         await self._connections.read(tuple, sql.READ_META, (CHECKSUM_SECRET,))
 
 
+async def _add_key(connection: aiosqlite.Connection, key: KeyRecord) -> None:
+    await _require_good(connection, key.parent_key_id, key.created_at)
+    about = (
+        key.key_id,
+        key.user_id,
+        key.name,
+        sql.words_to_text(key.grant.scopes),
+        sql.words_to_text(key.grant.aliases),
+        key.parent_key_id,
+        to_text(key.created_at),
+        to_text(key.grant.expires_at),
+    )
+    await connection.execute(sql.ADD_KEY, about)
+
+
+async def _add_secret(connection: aiosqlite.Connection, secret: tuple[str | None, ...]) -> None:
+    """Add it, given as its columns, the prefix first."""
+    if await connection.execute_fetchall(sql.PREFIX_IS_TAKEN, secret[:1]):
+        raise PrefixTakenError
+    await connection.execute(sql.ADD_SECRET, secret)
+
+
 async def _require_good(connection: aiosqlite.Connection, key_id: str | None, now: datetime) -> None:
     # Within the transaction of the change: bcrypt and the queue of writers take time, in which a stolen key may have
     # been revoked, and its last act must not be a key that outlives it.
-    if key_id is not None and not await connection.execute_fetchall(sql.IS_GOOD, (key_id, sql.to_text(now))):
+    if key_id is not None and not await connection.execute_fetchall(sql.IS_GOOD, (key_id, to_text(now))):
         raise KeyNoLongerGoodError

@@ -57,7 +57,7 @@ async def test_the_operator_revokes_anybodys_key(world: World) -> None:
     revoked = await world.ring.administration.revoke_key(bobs.key_id, reason="left")
     assert (revoked.user_id, revoked.revoked_reason) == ("bob", "left")
     assert await world.ring.administration.list_keys() == []
-    assert len(await world.ring.administration.list_keys(include_revoked=True)) == 1
+    assert len(await world.ring.administration.list_keys(include_ended=True)) == 1
     with pytest.raises(KeyNotFoundError):
         await world.ring.administration.revoke_key("key_0123456789abcdef", reason=None)
 

@@ -9,6 +9,7 @@ from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.errors import KeyNoLongerGoodError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
 from mcp_keys_server.core.key_issuer import KeyIssuer
+from mcp_keys_server.core.records import NewKey
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +52,7 @@ async def issue(world: World, taken: ApiKey, *, times: int) -> tuple[KeyRecord, 
     mint = RepeatingMint(world.ring.store.checksum_secret, taken, times)
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
         issuer = KeyIssuer(world.ring.store, mint, hasher, world.clock)
-        return await issuer.issue("ada", "x", NO_GRANT, parent_key_id=None)
+        return await issuer.issue(NewKey("ada", "x", NO_GRANT))
 
 
 class EventfulHasher(KeyHasher):
@@ -97,10 +98,10 @@ async def test_a_key_whose_owner_is_disabled_while_it_makes_another_makes_none(w
 
 async def make_nothing(world: World, maker: Principal, meanwhile: Callable[[], Awaitable[object]]) -> None:
     store = world.ring.store
-    before = await store.list_all_keys(None, include_revoked=True)
+    before = await store.list_all_keys(None, include_ended=True, now=world.clock())
     with closing(EventfulHasher(meanwhile)) as hasher:
         issuer = KeyIssuer(store, KeyMint(store.checksum_secret), hasher, world.clock)
         manager = KeyManager(store, issuer, clock=world.clock)
         with pytest.raises(KeyNoLongerGoodError):
             await manager.create_key(maker, name="x", requested=RequestedGrant())
-    assert len(await store.list_all_keys(None, include_revoked=True)) == len(before)
+    assert len(await store.list_all_keys(None, include_ended=True, now=world.clock())) == len(before)

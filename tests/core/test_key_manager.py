@@ -67,7 +67,7 @@ async def test_revoked_keys_are_listed_only_when_asked_for(world: World) -> None
     revoked, _ = await world.key()
     await world.ring.manager.revoke_key(ada, key_id=revoked.key_id, reason="lost")
     assert [key.key_id for key in (await world.ring.manager.list_keys(ada)).keys] == [ada.key_id]
-    everything = (await world.ring.manager.list_keys(ada, include_revoked=True)).keys
+    everything = (await world.ring.manager.list_keys(ada, include_ended=True)).keys
     assert {key.key_id: key.status(world.clock()) for key in everything} == {
         ada.key_id: KeyStatus.ACTIVE,
         revoked.key_id: KeyStatus.REVOKED,

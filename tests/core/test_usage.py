@@ -42,7 +42,7 @@ async def test_a_refused_key_is_not_counted(world: World) -> None:
         await ring.administration.revoke_key(record.key_id, reason=None)
         with pytest.raises(Exception, match="revoked"):
             await ring.verifier.verify(key.reveal())
-    assert (await world.ring.administration.list_keys(include_revoked=True))[0].use_count == 0
+    assert (await world.ring.administration.list_keys(include_ended=True))[0].use_count == 0
 
 
 async def test_writing_a_use_does_not_bring_back_a_revoked_key(world: World) -> None:
@@ -50,7 +50,7 @@ async def test_writing_a_use_does_not_bring_back_a_revoked_key(world: World) -> 
     async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
         await other.verifier.verify(key.reveal())
         await world.ring.administration.revoke_key(record.key_id, reason="lost")
-    written = (await world.ring.administration.list_keys(include_revoked=True))[0]
+    written = (await world.ring.administration.list_keys(include_ended=True))[0]
     assert (written.use_count, written.revoked_reason) == (1, "lost")
 
 
@@ -71,15 +71,15 @@ async def test_what_could_not_be_written_is_written_later_with_what_came_since()
     tape = Tape()
     log = UsageLog(tape.record_use)
     tape.broken = True
-    log.note("a", NOON)
-    log.note("b", NOON)
+    log.note("a", NOON, None)
+    log.note("b", NOON, None)
     with pytest.raises(StoreUnavailableError):
         await log.write()
     tape.broken = False
-    log.note("a", NOON + timedelta(hours=1))
+    log.note("a", NOON + timedelta(hours=1), "::1")
     await log.write()
     await log.write()
-    assert tape.written == [{"a": Use(2, NOON + timedelta(hours=1)), "b": Use(1, NOON)}]
+    assert tape.written == [{"a": Use(2, NOON + timedelta(hours=1), "::1"), "b": Use(1, NOON)}]
 
 
 async def test_trouble_does_not_end_the_writing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ async def test_trouble_does_not_end_the_writing(monkeypatch: pytest.MonkeyPatch)
     tape = Tape()
     tape.broken = True
     log = UsageLog(tape.record_use)
-    log.note("a", NOON)
+    log.note("a", NOON, None)
     writing = asyncio.create_task(log.keep_writing())
     with anyio.fail_after(10):
         for _ in range(10):
@@ -104,6 +104,6 @@ async def test_only_so_many_keys_wait_to_be_written(monkeypatch: pytest.MonkeyPa
     tape = Tape()
     log = UsageLog(tape.record_use)
     for key_id in ("a", "b", "c", "a"):
-        log.note(key_id, NOON)
+        log.note(key_id, NOON, None)
     await log.write()
     assert tape.written == [{"a": Use(2, NOON), "b": Use(1, NOON)}]

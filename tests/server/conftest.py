@@ -15,7 +15,7 @@ BASE_URL = "http://localhost:8000"
 @pytest.fixture
 async def app(world: World) -> AsyncIterator[ASGIApp]:
     """The application, started, as it listens on port 8000."""
-    built = build_app(world.ring, host_policy(Settings(), port=8000))
+    built = build_app(world.ring, host_policy(Settings(), port=8000), Settings(), clock=world.clock)
     async with built.router.lifespan_context(built):
         yield built
 

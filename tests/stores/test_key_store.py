@@ -9,7 +9,7 @@ from mcp_keys_server import Grant, KeyRecord, KeyRing, UserExistsError, UserReco
 from mcp_keys_server.core.errors import PrefixTakenError
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.records import Use
-from tests.world import World
+from tests.world import World, prefix_of
 
 pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -62,13 +62,13 @@ async def test_times_are_kept_in_utc_whatever_zone_they_come_in(store: KeyStore)
 async def test_the_record_of_a_secret_holds_what_decides_about_it(store: KeyStore) -> None:
     key = a_key()
     await store.add_key(key, "hash")
-    secret = await store.read_secret(key.prefix)
+    secret = await store.read_secret(prefix_of(key))
     assert secret is not None
     assert (secret.key_hash, secret.revoked, secret.owner_disabled) == ("hash", False, False)
     assert (secret.principal.user_id, secret.principal.key_id, secret.principal.grant) == ("ada", key.key_id, key.grant)
     assert "hash'" not in repr(secret)
     await store.revoke_key("ada", key.key_id, at=NOON, reason=None)
-    after = await store.read_secret(key.prefix)
+    after = await store.read_secret(prefix_of(key))
     assert after is not None
     assert after.revoked
     assert await store.read_secret("unknown!") is None
@@ -79,7 +79,7 @@ async def test_a_taken_prefix_adds_nothing(store: KeyStore) -> None:
     with pytest.raises(PrefixTakenError):
         await store.add_key(a_key(2, prefix=a_key(1).prefix), "other hash")
     assert await store.find_key("ada", a_key(2).key_id) is None
-    secret = await store.read_secret(a_key(1).prefix)
+    secret = await store.read_secret(prefix_of(a_key(1)))
     assert secret is not None
     assert secret.key_hash == "hash"
 
@@ -94,9 +94,9 @@ async def test_a_taken_user_id_or_email_adds_nothing(store: KeyStore) -> None:
 async def test_a_key_hash_is_replaced_only_if_it_is_still_the_old_one(store: KeyStore) -> None:
     key = a_key()
     await store.add_key(key, "old")
-    await store.replace_key_hash(key.prefix, old="old", new="new")
-    await store.replace_key_hash(key.prefix, old="old", new="newer")
-    secret = await store.read_secret(key.prefix)
+    await store.replace_key_hash(prefix_of(key), old="old", new="new")
+    await store.replace_key_hash(prefix_of(key), old="old", new="newer")
+    secret = await store.read_secret(prefix_of(key))
     assert secret is not None
     assert secret.key_hash == "new"
 
@@ -126,7 +126,9 @@ async def test_a_list_is_newest_first_and_goes_on_after_a_key(store: KeyStore) -
     ids = [f"key_{number:016x}" for number in (3, 2, 1, 0)]
 
     async def listed(after: str | None, limit: int) -> list[str]:
-        return [key.key_id for key in await store.list_keys("ada", include_revoked=True, after=after, limit=limit)]
+        return [
+            key.key_id for key in await store.list_keys("ada", include_ended=True, now=NOON, after=after, limit=limit)
+        ]
 
     assert await listed(None, 10) == ids
     assert await listed(None, 2) == ids[:2]
@@ -153,11 +155,11 @@ async def test_a_change_is_seen_through_every_other_connection_at_once(store: Ke
     for number in range(50):
         key = a_key(number)
         await store.add_key(key, "hash")
-        before = await other_ring.store.read_secret(key.prefix)
+        before = await other_ring.store.read_secret(prefix_of(key))
         assert before is not None
         assert not before.revoked
         await store.revoke_key("ada", key.key_id, at=NOON, reason=None)
-        after = await other_ring.store.read_secret(key.prefix)
+        after = await other_ring.store.read_secret(prefix_of(key))
         assert after is not None
         assert after.revoked
 
@@ -166,7 +168,7 @@ async def test_many_writers_at_once_all_get_their_turn(store: KeyStore, other_ri
     await asyncio.gather(
         *((store if number % 2 else other_ring.store).add_key(a_key(number), "hash") for number in range(100))
     )
-    assert len(await store.list_all_keys(None, include_revoked=True)) == 100
+    assert len(await store.list_all_keys(None, include_ended=True, now=NOON)) == 100
 
 
 async def test_a_cancelled_write_is_whole_or_absent_and_holds_up_nobody(store: KeyStore) -> None:
@@ -177,8 +179,8 @@ async def test_a_cancelled_write_is_whole_or_absent_and_holds_up_nobody(store: K
         write.cancel()
         await asyncio.wait([write])
     await store.add_key(a_key(1_000), "hash")
-    for key in await store.list_all_keys(None, include_revoked=True):
-        assert await store.read_secret(key.prefix) is not None
+    for key in await store.list_all_keys(None, include_ended=True, now=NOON):
+        assert await store.read_secret(prefix_of(key)) is not None
 
 
 async def test_a_store_says_that_it_answers(store: KeyStore) -> None:

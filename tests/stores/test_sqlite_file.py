@@ -38,7 +38,7 @@ async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: W
         return next(iter(rows))[0]
 
     assert await asked("application_id") == sqlite_file.APPLICATION_ID
-    assert await asked("user_version") == 1
+    assert await asked("user_version") == 2
     assert await asked("journal_mode") == "wal"
     assert await asked("synchronous") == 2  # FULL
     assert await asked("foreign_keys") == 1
@@ -179,13 +179,14 @@ async def test_a_database_of_the_schema_before_is_brought_up_to_date(
     path = tmp_path / "keys.db"
     async with open_world(path) as world:
         record, _ = await world.key()
-    now = [*sqlite_file._migrations(), (2, "CREATE TABLE later (x);\nCREATE TABLE\nlatest (x);")]
+    version = len(sqlite_file._migrations()) + 1
+    now = [*sqlite_file._migrations(), (version, "CREATE TABLE later (x);\nCREATE TABLE\nlatest (x);")]
     monkeypatch.setattr(sqlite_file, "_migrations", lambda: now)
     for _ in range(2):
         async with open_world(path) as world:
             assert (await world.ring.administration.list_keys())[0].key_id == record.key_id
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (version,)
         assert connection.execute("SELECT count(*) FROM latest").fetchone() == (0,)
 
 

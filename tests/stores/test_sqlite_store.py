@@ -8,7 +8,7 @@ from mcp_keys_server import StoreUnavailableError
 from mcp_keys_server.stores import sqlite_connections
 from mcp_keys_server.stores.sqlite_connections import open_connections
 from mcp_keys_server.stores.sqlite_store import SqliteStore
-from tests.world import World
+from tests.world import World, prefix_of
 
 pytestmark = pytest.mark.anyio
 
@@ -28,9 +28,9 @@ async def world_reads(world: World) -> tuple[str, str]:
     listed = await world.ring.administration.list_keys()
     if not listed:
         return "", ""
-    record = await world.ring.store.read_secret(listed[0].prefix)
+    record = await world.ring.store.read_secret(prefix_of(listed[0]))
     assert record is not None
-    return listed[0].prefix, listed[0].key_id
+    return prefix_of(listed[0]), listed[0].key_id
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,104 @@
+"""Invitations: links with which a user gets a key that nobody has seen before them, the operator included."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from mcp_keys_server.core.api_key import ApiKey
+from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.errors import ClaimNotOpenError, InvitationNotFoundError, KeyNotFoundError
+from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.core.key_issuer import KeyIssuer
+from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.records import KeyRecord, KeyStatus, NewKey
+
+INVITATION_LIFE: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """The key that waits, and the code that is the right to claim it, kept by nobody but the invited."""
+
+    key: KeyRecord
+    code: str
+
+
+class Invitations:
+    """Invites users, and redeems what they bring. The code is the proof, for those who have no key to prove
+    themselves with; it is good once and for a time.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        issuer: KeyIssuer,
+        *,
+        invitation_life: timedelta = INVITATION_LIFE,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._invitation_life = invitation_life
+        self._clock = clock
+
+    async def invite(self, user_id: str, *, name: str, requested: RequestedGrant) -> Invitation:
+        """Invite an existing user. Invitations that they have not used are revoked, because they may be lost."""
+        now = self._clock()
+        for key in await self._store.list_all_keys(user_id, include_ended=False, now=now):
+            if key.claim and key.claim.by_invitation and key.status(now) is KeyStatus.UNCLAIMED:
+                await self._store.revoke_key(user_id, key.key_id, at=now, reason="a newer invitation replaced it")
+        code = secrets.token_urlsafe(32)
+        key = await self._issuer.issue_unclaimed(
+            NewKey(user_id, name, requested.root(now)),
+            claim_life=self._invitation_life,
+            invitation_digest=_digest(code),
+        )
+        return Invitation(key, code)
+
+    async def find(self, code: str) -> KeyRecord:
+        """The key that the code gives, whether or not it can still be claimed.
+
+        Raises:
+            InvitationNotFoundError: There is no such code.
+        """
+        key = await self._store.find_invitation(_digest(code))
+        if key is None:
+            raise InvitationNotFoundError
+        return key
+
+    async def accept(self, code: str, *, claimed_from: str | None) -> tuple[KeyRecord, ApiKey]:
+        """Make the secret of the key and spend the invitation.
+
+        Raises:
+            InvitationNotFoundError: There is no such code.
+            ClaimNotOpenError: It was used before, it has lapsed, or the key was revoked.
+        """
+        key = await self.find(code)
+        if key.status(self._clock()) is not KeyStatus.UNCLAIMED:
+            raise ClaimNotOpenError
+        secret = await self._issuer.redeem(key.key_id, claimed_from=claimed_from)
+        return await self.find(code), secret
+
+    async def disown(self, code: str) -> KeyRecord:
+        """Revoke the key, because somebody else used the invitation. Possible as long as an invitation lasts, so that
+        a link found much later in a mailbox ends nothing.
+
+        Raises:
+            InvitationNotFoundError: There is no such code, or it is too old.
+        """
+        key = await self.find(code)
+        now = self._clock()
+        if key.claim is None or key.claim.lapses_at <= now:
+            raise InvitationNotFoundError
+        revoked = await self._store.revoke_key(
+            key.user_id, key.key_id, at=now, reason="disowned by whoever was invited"
+        )
+        if revoked is None:
+            raise KeyNotFoundError
+        return revoked
+
+
+def _digest(code: str) -> bytes:
+    return hashlib.sha256(code.encode("utf-8", "surrogatepass")).digest()

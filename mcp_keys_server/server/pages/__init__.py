@@ -1,0 +1,1 @@
+"""The pages on which people see and manage their keys in a browser."""

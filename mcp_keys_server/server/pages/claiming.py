@@ -1,0 +1,71 @@
+"""Claiming a key: the one moment in which its secret is made, and shown to its owner."""
+
+import logging
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.errors import ClaimNotOpenError, KeyNotFoundError
+from mcp_keys_server.core.key_manager import KeyManager
+from mcp_keys_server.core.records import Actor, KeyRecord, KeyStatus
+from mcp_keys_server.server.pages.forms import read_form
+from mcp_keys_server.server.pages.handed_over import handed_over
+from mcp_keys_server.server.pages.rendering import page
+from mcp_keys_server.server.pages.visitors import Visitors
+
+logger = logging.getLogger(__name__)
+
+
+class ClaimPages:
+    """``/keys/{key_id}/claim``. Looking at it changes nothing; only its button spends the claim."""
+
+    def __init__(self, manager: KeyManager, visitors: Visitors, public_url: str, *, clock: Clock = utc_now) -> None:
+        self._manager = manager
+        self._visitors = visitors
+        self._public_url = public_url
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/{key_id}/claim", self.show),
+            Route("/{key_id}/claim", self.claim, methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        actor = await self._visitors.actor(request)
+        key = await self._manager.find_key(actor, key_id=request.path_params["key_id"])
+        return await self._offer(actor, key)
+
+    async def claim(self, request: Request) -> Response:
+        actor = await self._visitors.actor(request)
+        await read_form(request)
+        key_id, client = request.path_params["key_id"], client_address(request.scope)
+        try:
+            record, key = await self._manager.claim_key(actor, key_id=key_id, claimed_from=client)
+        except ClaimNotOpenError:
+            return await self._offer(actor, await self._manager.find_key(actor, key_id=key_id))
+        logger.info(
+            "claimed: key_id=%s user_id=%s by=%s client=%s",
+            record.key_id,
+            record.user_id,
+            actor.key_id or "person",
+            client,
+        )
+        return handed_over(record, key, self._public_url)
+
+    async def _offer(self, actor: Actor, key: KeyRecord) -> Response:
+        status = key.status(self._clock())
+        if status is KeyStatus.UNCLAIMED and key.claim and not key.claim.by_invitation:
+            return page("claim.html", key=key, asked_by=await self._maker(actor, key))
+        return page("claim_over.html", 410, key=key, status=status, revoke_at=f"/keys/{key.key_id}/revoke")
+
+    async def _maker(self, actor: Actor, key: KeyRecord) -> KeyRecord | None:
+        if key.parent_key_id is None:
+            return None
+        try:
+            return await self._manager.find_key(actor, key_id=key.parent_key_id)
+        except KeyNotFoundError:
+            return None

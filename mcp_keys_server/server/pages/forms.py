@@ -1,0 +1,45 @@
+"""Reading what a form sends."""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qs
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+LARGEST_FORM = 16 * 1024
+"""Bytes."""
+MOST_FIELDS = 64
+
+_FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+class Form:
+    """The fields of a form, as text. What was not sent is empty."""
+
+    def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
+        self._fields = fields
+
+    def text(self, name: str) -> str:
+        return self._fields.get(name, [""])[0]
+
+    def texts(self, name: str) -> Sequence[str]:
+        """All of a field that may be sent several times."""
+        return self._fields.get(name, [])
+
+
+async def read_form(request: Request) -> Form:
+    """
+    Raises:
+        HTTPException: It is no form of ours, or larger than any.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
+        raise HTTPException(415, "This takes what its own form sends")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_FORM:
+            raise HTTPException(413, "That is longer than anything that this form takes")
+    try:
+        return Form(parse_qs(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS))
+    except ValueError:  # UnicodeDecodeError is one
+        raise HTTPException(400, "This takes what its own form sends") from None

@@ -1,0 +1,69 @@
+"""What holds for every page: under which names it answers, who may send it a form, and what browsers are told."""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mcp_keys_server.server.host_policy import HostPolicy
+
+_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "x-frame-options": "DENY",
+    "x-content-type-options": "nosniff",
+    # Not "no-referrer", with which browsers send "Origin: null" with our own forms.
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+_ONLY_HTTPS: Final = "max-age=31536000"
+_WRONG_HOST: Final = PlainTextResponse(
+    "This server is not known under this name. If it should be: its operator sets public_url or allowed_hosts.\n", 421
+)
+_FOREIGN_FORM: Final = PlainTextResponse(
+    "This did not come from a page of this server, so nothing was done. Open the page anew and try again.\n", 403
+)
+
+
+class PageGuard:
+    """Stands before the pages, and refuses what reached them in another site's name.
+
+    A page of another site can make its visitor's browser send us a form. The browser says so, in a header that pages
+    cannot set (Fetch Metadata, ``Sec-Fetch-Site``); of one that does not, the Origin must be the very host that it
+    sends the form to.
+    """
+
+    def __init__(self, app: ASGIApp, policy: HostPolicy) -> None:
+        self._app = app
+        self._policy = policy
+        self._headers = dict(_HEADERS)
+        if policy.public_url.startswith("https://"):
+            self._headers["strict-transport-security"] = _ONLY_HTTPS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("cache-control", "no-store")
+                for name, value in self._headers.items():
+                    headers[name] = value
+            await send(message)
+
+        headers = Headers(scope=scope)
+        app = self._app
+        if not self._policy.answers(headers.get("host", "")):
+            app = _WRONG_HOST
+        elif scope["method"] not in ("GET", "HEAD") and not _is_own_form(headers):
+            app = _FOREIGN_FORM
+        await app(scope, receive, send_guarded)
+
+
+def _is_own_form(headers: Headers) -> bool:
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    return urlsplit(headers.get("origin", "")).netloc == headers["host"]

@@ -1,0 +1,80 @@
+"""Signing in, by showing a key that is good, and signing out."""
+
+import logging
+import re
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.core.errors import InvalidApiKeyError, NotPermittedError
+from mcp_keys_server.core.verifier import KeyVerifier
+from mcp_keys_server.server.pages.forms import read_form
+from mcp_keys_server.server.pages.rendering import page
+from mcp_keys_server.server.pages.visitors import NotSignedInError, Visitors
+from mcp_keys_server.server.throttle import FailureThrottle
+
+logger = logging.getLogger(__name__)
+
+KEYS_PAGE: Final = "/keys/"
+# Only pages of ours, or a link could lead from the sign-in to anywhere.
+_PAGE = re.compile(r"/keys/(key_[0-9a-f]{16}/(claim|revoke|rename))?")
+
+
+class SignInPages:
+    """``/keys/sign-in`` and ``/keys/sign-out``."""
+
+    def __init__(self, verifier: KeyVerifier, visitors: Visitors, throttle: FailureThrottle) -> None:
+        self._verifier = verifier
+        self._visitors = visitors
+        self._throttle = throttle
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/sign-in", self.show),
+            Route("/sign-in", self.sign_in, methods=["POST"]),
+            Route("/sign-out", self.sign_out, methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        wanted = _own_page(request.query_params.get("next", ""))
+        try:
+            await self._visitors.actor(request)
+        except NotSignedInError:
+            return page("sign_in.html", next=wanted, error="")
+        return RedirectResponse(wanted, 303)
+
+    async def sign_in(self, request: Request) -> Response:
+        form = await read_form(request)
+        wanted, client = _own_page(form.text("next")), client_address(request.scope)
+        seconds = await self._throttle.seconds_to_wait(client)
+        if seconds:
+            logger.info("sign-in refused: too many failures client=%s", client)
+            error = f"Too many tries have failed from your network address. Wait {seconds} seconds, then try again."
+            answer = page("sign_in.html", 429, next=wanted, error=error)
+            answer.headers["retry-after"] = str(seconds)
+            return answer
+        response = RedirectResponse(wanted, 303)
+        try:
+            principal = await self._verifier.verify(form.text("key").strip(), client=client)
+            await self._visitors.sign_in(request, response, principal)
+        except InvalidApiKeyError as refused:
+            await self._throttle.note_failure(client)
+            logger.info("sign-in refused: %s client=%s", refused.refusal, client)
+            error = "This is not a valid API key: it is mistyped or cut off, or it has expired or was revoked."
+            return page("sign_in.html", 403, next=wanted, error=error)
+        except NotPermittedError as refused:
+            return page("sign_in.html", 403, next=wanted, error=str(refused))
+        logger.info("signed in: key_id=%s user_id=%s client=%s", principal.key_id, principal.user_id, client)
+        return response
+
+    async def sign_out(self, request: Request) -> Response:
+        response = RedirectResponse("/keys/sign-in", 303)
+        await self._visitors.sign_out(request, response)
+        return response
+
+
+def _own_page(wanted: str) -> str:
+    return wanted if _PAGE.fullmatch(wanted) else KEYS_PAGE

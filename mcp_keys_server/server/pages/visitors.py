@@ -1,0 +1,87 @@
+"""Who is visiting the pages: somebody with a session, or somebody whom a trusted proxy has signed in."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mcp_keys_server.core.errors import InvalidFieldError, NotPermittedError, SessionEndedError
+from mcp_keys_server.core.field_rules import parse_user
+from mcp_keys_server.core.grant import KEYS_ALIAS
+from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.records import Actor, Person, Principal
+from mcp_keys_server.core.sessions import LONGEST_LIFE, Sessions
+from mcp_keys_server.server.trusted_proxies import user_named_by_proxy
+
+
+class NotSignedInError(Exception):
+    """The page is for people who are signed in."""
+
+
+class UnknownPersonError(Exception):
+    """The proxy has signed in somebody who is no user here, or is disabled."""
+
+
+class Visitors:
+    """Says on whose behalf a page is asked for, by what holds at this moment."""
+
+    def __init__(self, sessions: Sessions, store: KeyStore, *, https: bool) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._https = https
+        # The prefix makes browsers keep the cookie to this very host, over HTTPS (RFC 6265bis section 4.1.3.2).
+        self._cookie = "__Host-mcp_keys_session" if https else "mcp_keys_session"
+
+    async def actor(self, request: Request) -> Actor:
+        """
+        Raises:
+            NotSignedInError: Nobody is signed in, or not any more.
+            UnknownPersonError: A trusted proxy names somebody who is no user.
+            StoreUnavailableError: Nobody can say at the moment.
+        """
+        named = user_named_by_proxy(request.scope)
+        if named is not None:
+            return await self._person(named)
+        try:
+            principal = await self._sessions.principal(self._token(request))
+        except SessionEndedError:
+            raise NotSignedInError from None
+        if not principal.grant.opens(KEYS_ALIAS):
+            raise NotSignedInError
+        return principal
+
+    async def sign_in(self, request: Request, response: Response, principal: Principal) -> None:
+        """Begin a session, a new one whatever the browser had, and end the one that it had.
+
+        Raises:
+            NotPermittedError: The key is for other endpoints.
+            StoreUnavailableError: Nobody can be signed in at the moment.
+        """
+        if not principal.grant.opens(KEYS_ALIAS):
+            raise NotPermittedError("This key does not manage keys: it does not open the endpoint 'keys'.")
+        await self.sign_out(request, response)
+        token = await self._sessions.begin(principal)
+        response.set_cookie(
+            self._cookie,
+            token,
+            max_age=int(LONGEST_LIFE.total_seconds()),
+            path="/",
+            secure=self._https,
+            httponly=True,
+            # Not strict: the link to a claim is opened from another site or program, and its owner is signed in.
+            samesite="lax",
+        )
+
+    async def sign_out(self, request: Request, response: Response) -> None:
+        await self._sessions.end(self._token(request))
+        response.delete_cookie(self._cookie, path="/", secure=self._https, httponly=True, samesite="lax")
+
+    def _token(self, request: Request) -> str:
+        return request.cookies.get(self._cookie, "")
+
+    async def _person(self, named: str) -> Person:
+        try:
+            user = await self._store.find_user(parse_user(named.strip()))
+        except InvalidFieldError:
+            user = None
+        if user is None or user.disabled_at is not None:
+            raise UnknownPersonError
+        return Person(user.user_id)
