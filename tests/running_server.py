@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM = [sys.executable, "-m", "mcp_keys_server"]
+ADA = ("--first-user", "ada", "--print-key")
+"""The first user, with a key that ``serve`` prints."""
 CHEAPEST = {"MCP_KEYS_BCRYPT_COST": "4"}
+NOWHERE = {"XDG_CONFIG_HOME": os.devnull}
+"""No test writes keys into the configuration folder of whoever runs it."""
 SECONDS_TO_STOP = 20
 
 
 def environment(**more: str) -> dict[str, str]:
     """The process's environment without settings of ours, and with the cheapest bcrypt."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MCP_KEYS_")}
-    return plain | CHEAPEST | more
+    return plain | CHEAPEST | NOWHERE | more
 
 
 def run(*arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +42,12 @@ class RunningServer:
     @property
     def first_key(self) -> str:
         found = re.search(r"^  key +(\S+)$", self.printed, re.MULTILINE)
+        assert found, self.printed
+        return found[1]
+
+    @property
+    def invitation(self) -> str:
+        found = re.search(r"^  (\S+/keys/invitation/\S+)$", self.printed, re.MULTILINE)
         assert found, self.printed
         return found[1]
 

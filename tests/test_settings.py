@@ -21,7 +21,7 @@ def test_without_any_choice_there_are_defaults(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     settings = load_settings()
     assert (settings.host, settings.port, settings.bcrypt_cost, settings.key_tag) == ("127.0.0.1", 8000, 12, "mhu_")
-    assert (settings.secret_delivery, settings.log_level, settings.public_url) == ("inline", "info", None)
+    assert (settings.secret_delivery, settings.log_level, settings.public_url) == (None, "info", None)
     assert settings.database == tmp_path / "mcp-keys-server" / "keys.db"
 
 

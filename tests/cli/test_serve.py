@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import shlex
 import signal
 import socket
@@ -17,7 +18,9 @@ import pytest
 
 from mcp_keys_server.server.http_service import listen
 from tests.conftest import KEY
-from tests.running_server import PROGRAM, RunningServer, environment, run, running_server
+from tests.running_server import ADA, PROGRAM, RunningServer, environment, run, running_server
+
+FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def ask(server: RunningServer, key: str, tool: str = "whoami", **arguments: obje
 
 
 def test_the_first_user_gets_a_key_that_opens_the_printed_endpoint(database: Path) -> None:
-    with running_server(database, "--first-user", "ada") as server:
+    with running_server(database, *ADA) as server:
         assert f"endpoint  {server.endpoint()}" in server.printed
         assert ask(server, server.first_key).json()["result"]["structuredContent"]["user_id"] == "ada"
         assert server.stop() == 0
@@ -39,7 +42,7 @@ def test_the_first_user_gets_a_key_that_opens_the_printed_endpoint(database: Pat
 
 
 def test_what_is_printed_can_be_pasted(database: Path) -> None:
-    with running_server(database, "--first-user", "ada") as server:
+    with running_server(database, *ADA) as server:
         blocks = server.printed.split("\n\n")
         remote, local = (json.loads(block.partition("\n")[2]) for block in blocks if "mcpServers" in block)
         remote_entry, local_entry = remote["mcpServers"]["keys"], local["mcpServers"]["keys-local"]
@@ -71,11 +74,11 @@ def test_what_is_printed_can_be_pasted(database: Path) -> None:
 
 
 def test_a_second_start_makes_no_second_first_user(database: Path) -> None:
-    with running_server(database, "--first-user", "ada") as server:
+    with running_server(database, *ADA) as server:
         key = server.first_key
-    with running_server(database, "--first-user", "eve") as again:
+    with running_server(database, "--first-user", "eve", "--print-key") as again:
         assert not KEY.search(again.printed)
-        assert "so no first user was made. For a new key: mcp-keys-server keys create" in again.printed
+        assert "so nobody was invited. For another user: mcp-keys-server users invite USER_ID" in again.printed
         assert ask(again, key).status_code == 200
     assert [
         user["user_id"] for user in json.loads(run("users", "list", "--json", "--database", str(database)).stdout)
@@ -83,15 +86,45 @@ def test_a_second_start_makes_no_second_first_user(database: Path) -> None:
 
 
 def test_the_first_user_may_be_a_setting(database: Path) -> None:
-    with running_server(database, MCP_KEYS_FIRST_USER="ada") as server:
+    with running_server(database, MCP_KEYS_FIRST_USER="ada", MCP_KEYS_PRINT_KEY="true") as server:
         assert ask(server, server.first_key).status_code == 200
 
 
-def test_without_a_first_user_it_says_what_the_endpoints_are(database: Path) -> None:
-    with running_server(database, MCP_KEYS_PUBLIC_URL="https://keys.example.com") as server:
+def test_a_start_on_nothing_invites_the_first_user(database: Path) -> None:
+    with running_server(database, MCP_KEYS_PUBLIC_URL="https://keys.example.com", LOGNAME="Ada.Lovelace") as server:
         pass
     assert "Endpoints     https://keys.example.com/u/USER_ID/keys/mcp\n" in server.printed
-    assert f"For the first: mcp-keys-server users add USER_ID --database {database}" in server.printed
+    assert "Pages         https://keys.example.com/keys/\n" in server.printed
+    assert "The first user is adalovelace (--first-user NAME for another)" in server.printed
+    assert re.search(r"^  https://keys.example.com/keys/invitation/\S{43}$", server.printed, re.MULTILINE)
+    assert not KEY.search(server.printed)
+
+
+def test_an_account_whose_name_can_be_no_user_id_is_me(database: Path) -> None:
+    with running_server(database, LOGNAME="Ω") as server:
+        assert "The first user is me " in server.printed
+
+
+def test_an_invitation_that_was_not_used_is_replaced_at_the_next_start(database: Path) -> None:
+    links = []
+    for arguments in (("--first-user", "ada"), (), ()):
+        with running_server(database, *arguments) as server:
+            assert "The first user is ada " in server.printed
+            links.append(server.invitation)
+            statuses = [httpx2.get(f"{server.base_url}{urlsplit(link).path}").status_code for link in links]
+            assert statuses == [410] * (len(links) - 1) + [200]
+
+
+def test_an_invitation_becomes_the_first_key(database: Path) -> None:
+    with running_server(database, "--first-user", "ada") as server:
+        shown = httpx2.post(
+            server.invitation, headers={"Sec-Fetch-Site": "same-origin", "Content-Type": FORM}, content=b""
+        )
+        key = KEY.search(shown.text)
+        assert key
+        assert ask(server, key[0]).json()["result"]["structuredContent"]["user_id"] == "ada"
+        server.stop()
+        assert urlsplit(server.invitation).path.rpartition("/")[2] not in server.log.read_text()
 
 
 def test_keys_made_and_revoked_on_the_command_line_count_at_once(database: Path) -> None:
@@ -105,7 +138,8 @@ def test_keys_made_and_revoked_on_the_command_line_count_at_once(database: Path)
 
 
 def test_two_servers_on_one_database_refuse_what_either_has_revoked(database: Path) -> None:
-    with running_server(database, "--first-user", "ada") as one, running_server(database) as other:
+    inline = {"MCP_KEYS_SECRET_DELIVERY": "inline"}
+    with running_server(database, *ADA, **inline) as one, running_server(database, **inline) as other:
         for revoking, asked in ((one, other), (other, one)):
             created = ask(revoking, one.first_key, "create_key", name="x").json()["result"]["structuredContent"]
             assert ask(asked, created["key"]).status_code == 200
@@ -114,7 +148,7 @@ def test_two_servers_on_one_database_refuse_what_either_has_revoked(database: Pa
 
 
 def test_an_accepted_request_is_logged_at_debug_only(database: Path) -> None:
-    with running_server(database, "--first-user", "ada") as server:
+    with running_server(database, *ADA) as server:
         ask(server, server.first_key)
         ask(server, "forged")
         server.stop()
@@ -130,7 +164,7 @@ def test_an_accepted_request_is_logged_at_debug_only(database: Path) -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_graceful_and_soon_with_requests_half_sent(database: Path, how: signal.Signals) -> None:
-    with running_server(database, "--first-user", "ada") as server:
+    with running_server(database, *ADA) as server:
         address = urlsplit(server.base_url)
         assert address.hostname
         ask(server, server.first_key)
@@ -182,7 +216,7 @@ def test_both_names_of_the_program_are_installed() -> None:
 
 def test_white_space_around_a_header_is_no_part_of_it(database: Path) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"})
-    with running_server(database, "--first-user", "ada") as server:
+    with running_server(database, *ADA) as server:
         address = urlsplit(server.base_url)
         headers = {
             "Host": "localhost",
@@ -242,7 +276,7 @@ def test_the_second_half_of_an_answer_does_not_wait_for_the_first() -> None:
 
 def test_a_first_key_that_cannot_be_printed_is_revoked(database: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        command = [*PROGRAM, "serve", "--port", "0", "--first-user", "ada", "--database", str(database)]
+        command = [*PROGRAM, "serve", "--port", "0", *ADA, "--database", str(database)]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
     assert done.returncode == 1
     assert done.stderr == "mcp-keys-server: standard input or output cannot be used: No space left on device\n"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.clients.node_clients import NodeClients
 from tests.conftest import KEY
-from tests.running_server import RunningServer, running_server
+from tests.running_server import ADA, RunningServer, running_server
 
 NODE_CLIENTS = "MCP_KEYS_TEST_NODE_CLIENTS"
 
@@ -21,7 +21,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def server(database: Path) -> Iterator[RunningServer]:
     """It serves Ada, logs all it can, and has logged no key when it stops."""
-    with running_server(database, "--first-user", "ada", MCP_KEYS_LOG_LEVEL="debug") as running:
+    with running_server(database, *ADA, MCP_KEYS_LOG_LEVEL="debug", MCP_KEYS_SECRET_DELIVERY="inline") as running:
         yield running
     log = running.log.read_text()
     assert "accepted: " in log

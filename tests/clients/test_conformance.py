@@ -26,7 +26,7 @@ SECONDS = 60
 @dataclass(frozen=True)
 class Scenario:
     """What a scenario finds: the number of checks that pass, so that none of them is lost unseen, and the checks that
-    fail because they ask for what a server with four tools does not have.
+    fail because they ask for what a server of key tools does not have.
     """
 
     revision: str

@@ -18,7 +18,7 @@ from tests.running_server import RunningServer, environment
 pytestmark = pytest.mark.anyio
 
 SECONDS = 30
-TOOLS = ["create_key", "list_keys", "revoke_key", "whoami"]
+TOOLS = ["create_key", "list_keys", "get_key", "revoke_key", "whoami", "client_config"]
 IN_EACH_ERA = pytest.mark.parametrize("era", ["legacy", "modern"])
 IN_EACH_MODE = pytest.mark.parametrize("era", ["legacy", "modern", "auto"])
 
@@ -59,7 +59,7 @@ class Inspector:
         made = client_config.snippet(client_config.Client.CLAUDE_DESKTOP, program, alias="local", key=key)
         configuration = json.loads(made.text)
         entry = configuration["mcpServers"]["local"]
-        entry["env"] = environment(**entry["env"])
+        entry["env"] = environment(MCP_KEYS_SECRET_DELIVERY="inline", **entry["env"])
         file = self.home / f"{secrets.token_hex(4)}.json"
         file.write_text(json.dumps(configuration))
         return ["--config", str(file), "--server", "local", "--protocol-era", era]

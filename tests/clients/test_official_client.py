@@ -36,7 +36,8 @@ def stdio_command(database: Path) -> list[str]:
 
 
 def stdio_program(database: Path, key: str, era: str, log: Path) -> AbstractAsyncContextManager[Client]:
-    return over_stdio(stdio_command(database), environment(MCP_KEYS_API_KEY=key), era, log)
+    variables = environment(MCP_KEYS_API_KEY=key, MCP_KEYS_SECRET_DELIVERY="inline")
+    return over_stdio(stdio_command(database), variables, era, log)
 
 
 SENTENCES = {
@@ -223,7 +224,9 @@ async def test_stdio_prints_nothing_but_json_rpc(server: RunningServer, database
     ]
     lines = ["no JSON at all", *(json.dumps({"jsonrpc": "2.0"} | message) for message in asked), ""]
     program = stdio_command(database)
-    variables = environment(MCP_KEYS_API_KEY=server.first_key, MCP_KEYS_LOG_LEVEL="debug")
+    variables = environment(
+        MCP_KEYS_API_KEY=server.first_key, MCP_KEYS_LOG_LEVEL="debug", XDG_CONFIG_HOME=str(tmp_path / "config")
+    )
     log = tmp_path / "log"
     with anyio.fail_after(SECONDS), emptied(log) as errors:
         async with await anyio.open_process(program, env=variables, stderr=errors) as process:
@@ -233,7 +236,9 @@ async def test_stdio_prints_nothing_but_json_rpc(server: RunningServer, database
             await process.stdin.send("\n".join(lines).encode())
             unanswered = {1, 2, 3, 4, 5, 6}
             while unanswered:
-                message = json.loads(await printed.receive_until(b"\n", 64 * 1024))
+                line = await printed.receive_until(b"\n", 64 * 1024)
+                assert not KEY.search(line.decode())
+                message = json.loads(line)
                 assert message["jsonrpc"] == "2.0"
                 unanswered.discard(message.get("id"))
             await process.stdin.aclose()
@@ -242,6 +247,9 @@ async def test_stdio_prints_nothing_but_json_rpc(server: RunningServer, database
     logged = log.read_text()
     assert "created: " in logged
     assert not KEY.search(logged)
+    (file,) = (tmp_path / "config" / "mcp-keys-server" / "keys").iterdir()
+    async with over_http(server.endpoint(), file.read_text().strip(), MODERN) as laptop:
+        assert (await call(laptop, "whoami"))["key"]["name"] == "Laptop"
 
 
 def test_stdio_with_a_refused_key_says_so_on_standard_error_only(server: RunningServer, database: Path) -> None:

@@ -47,10 +47,10 @@ async def post(
     sent = {"X-API-Key": key.reveal(), "accept": "application/json, text/event-stream", **(headers or {})}
     if modern:
         sent |= {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": tool}
-        params["_meta"] |= {
+        params["_meta"] = {
             "io.modelcontextprotocol/protocolVersion": MODERN,
             "io.modelcontextprotocol/clientCapabilities": {},
-        }
+        } | params["_meta"]
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     # As ASCII, in which even what is no text can be sent.
     return await http.post(path, headers=sent | {"content-type": "application/json"}, content=json.dumps(body))

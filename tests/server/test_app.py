@@ -57,12 +57,18 @@ async def test_who_asks_to_register_is_told_how_to_send_a_key(http: httpx2.Async
     assert "Authorization: Bearer" in answer.json()["error_description"]
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/u", "/healthz/", "/authorize", "/token"])
+@pytest.mark.parametrize("path", ["/nothing", "/u", "/healthz/", "/authorize", "/token"])
 async def test_what_is_not_there_is_json_and_no_redirect(http: httpx2.AsyncClient, path: str) -> None:
     answer = await http.get(path, headers={"host": "evil.example"})
     assert answer.status_code == 404
     assert "location" not in answer.headers
     assert answer.json()["error"] == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/", "/keys"])
+async def test_the_short_addresses_lead_to_the_pages(http: httpx2.AsyncClient, path: str) -> None:
+    answer = await http.get(path, headers={"host": "evil.example"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/keys/")
 
 
 async def test_a_method_that_is_not_there_is_json_too(http: httpx2.AsyncClient) -> None:

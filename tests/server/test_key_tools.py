@@ -7,7 +7,8 @@ import httpx2
 import pytest
 
 from mcp_keys_server import RequestedGrant
-from mcp_keys_server.server.key_tools import KeyTools
+from mcp_keys_server.server.stdio import key_tools
+from mcp_keys_server.settings import Settings
 from tests.conftest import KEY
 from tests.server.calls import MODERN, call, post
 from tests.world import World
@@ -23,10 +24,14 @@ FIELDS = {
     "created_at",
     "expires_at",
     "last_used_at",
+    "last_used_from",
     "use_count",
     "revoked_at",
     "revoked_reason",
     "made_by",
+    "claim_lapses_at",
+    "claimed_at",
+    "claimed_from",
     "is_current",
 }
 
@@ -35,8 +40,7 @@ FIELDS = {
 async def test_the_whole_life_of_a_key_over_mcp(world: World, http: httpx2.AsyncClient, *, modern: bool) -> None:
     record, key = await world.key()
     created = await call(http, key, "create_key", {"name": "Laptop", "expires_in_days": 1}, modern=modern)
-    plaintext = created.structured["key"]
-    assert KEY.fullmatch(plaintext)
+    assert created.structured["status"] == "unclaimed"
     assert created.structured["expires_at"] == "2026-11-22T12:00:00Z"
     assert created.structured["scopes"] == ["keys:read"]
     assert created.structured["made_by"] == record.key_id
@@ -46,8 +50,11 @@ async def test_the_whole_life_of_a_key_over_mcp(world: World, http: httpx2.Async
         record.key_id: True,
         created.structured["key_id"]: False,
     }
-    new = (await world.ring.verifier.verify(plaintext)).key_id
-    assert new == created.structured["key_id"]
+    new = created.structured["key_id"]
+    plaintext = (await world.claim(key, new)).reveal()
+    assert (await world.ring.verifier.verify(plaintext)).key_id == new
+    shown = (await call(http, key, "get_key", {"key_id": new}, modern=modern)).structured
+    assert (shown["status"], shown["claimed_from"]) == ("active", "127.0.0.1")
 
     revoked = await call(http, key, "revoke_key", {"key_id": new, "reason": "lost"}, modern=modern)
     assert (revoked.structured["status"], revoked.structured["revoked_reason"]) == ("revoked", "lost")
@@ -80,10 +87,10 @@ async def test_whoami_needs_no_scope(world: World, http: httpx2.AsyncClient) -> 
 
 
 async def test_everything_that_can_be_given_to_a_key_is_given(world: World, http: httpx2.AsyncClient) -> None:
-    _, key = await world.key(requested=RequestedGrant(scopes=frozenset({"keys:write", "orders:read"})))
+    _, maker = await world.key(requested=RequestedGrant(scopes=frozenset({"keys:write", "orders:read"})))
     arguments = {"name": "x", "scopes": ["orders:read"], "aliases": ["notes"], "expires_in_days": 0.5}
-    created = (await call(http, key, "create_key", arguments)).structured
-    principal = await world.ring.verifier.verify(created["key"])
+    created = (await call(http, maker, "create_key", arguments)).structured
+    principal = await world.ring.verifier.verify((await world.claim(maker, created["key_id"])).reveal())
     assert principal.grant.scopes == {"orders:read"}
     assert principal.grant.aliases == frozenset({"notes"})
     assert principal.grant.expires_at == world.clock.now + timedelta(hours=12)
@@ -194,7 +201,7 @@ async def test_an_unknown_tool_is_an_error_that_names_those_there_are(world: Wor
     _, key = await world.key()
     body = (await post(http, key, "drop_tables")).json()
     assert (body["error"]["code"], "drop_tables" in body["error"]["message"]) == (-32602, False)
-    assert "create_key, list_keys, revoke_key, whoami" in body["error"]["message"]
+    assert "create_key, list_keys, get_key, revoke_key, whoami, client_config" in body["error"]["message"]
     assert (await post(http, key, "drop_tables", {"a": 1}, modern=True)).json()["error"]["code"] == -32602
 
 
@@ -239,8 +246,9 @@ async def test_each_change_is_one_line_that_says_who_did_what(
 
 
 async def test_every_tool_is_announced_with_title_hints_and_schemas(world: World) -> None:
-    tools = {name: tool.definition for name, tool in KeyTools(world.ring.manager).table().items()}
-    assert list(tools) == ["create_key", "list_keys", "revoke_key", "whoami"]
+    table = key_tools(world.ring, Settings()).table()
+    tools = {name: tool.definition for name, tool in table.items()}
+    assert list(tools) == ["create_key", "list_keys", "get_key", "revoke_key", "whoami", "client_config"]
     for tool in tools.values():
         assert tool.title
         assert tool.description
@@ -254,7 +262,12 @@ async def test_every_tool_is_announced_with_title_hints_and_schemas(world: World
             assert "anyOf" not in about
             assert about.get("default", "some") is not None
     hints = {name: tool.annotations for name, tool in tools.items() if tool.annotations}
-    assert {name for name, hint in hints.items() if hint.read_only_hint} == {"list_keys", "whoami"}
+    assert {name for name, hint in hints.items() if hint.read_only_hint} == {
+        "list_keys",
+        "get_key",
+        "whoami",
+        "client_config",
+    }
     assert {name for name, hint in hints.items() if hint.destructive_hint} == {"revoke_key"}
 
 
@@ -268,4 +281,4 @@ async def test_tools_lists_are_the_callers_own_to_cache(world: World, http: http
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
     result = (await http.post("/u/ada/keys/mcp", headers=headers, json=body)).json()["result"]
     assert (result["ttlMs"], result["cacheScope"]) == (300_000, "private")
-    assert len(result["tools"]) == 4
+    assert len(result["tools"]) == 6

@@ -1,0 +1,35 @@
+import json
+
+import httpx2
+import pytest
+
+from mcp_keys_server.server.client_config import Client
+from tests.conftest import KEY
+from tests.server.calls import call
+from tests.world import World
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("client", list(Client))
+async def test_every_client_is_told_the_users_own_endpoint_and_no_key(
+    world: World, http: httpx2.AsyncClient, client: Client
+) -> None:
+    _, key = await world.key()
+    told = (await call(http, key, "client_config", {"client": client, "alias": "notes"})).structured
+    assert "http://127.0.0.1:8000/u/ada/notes/mcp" in told["text"].replace("\\/", "/")
+    assert "YOUR_KEY" in told["text"]
+    assert not KEY.search(json.dumps(told))
+
+
+async def test_an_unknown_client_is_answered_with_those_there_are(world: World, http: httpx2.AsyncClient) -> None:
+    _, key = await world.key()
+    refused = await call(http, key, "client_config", {"client": "emacs"})
+    assert refused.is_error
+    assert "'claude-desktop', 'claude-code'" in refused.text
+    assert "emacs" not in refused.text
+
+
+async def test_an_alias_that_is_none_is_refused(world: World, http: httpx2.AsyncClient) -> None:
+    _, key = await world.key()
+    assert (await call(http, key, "client_config", {"client": "zed", "alias": "a/b"})).is_error
