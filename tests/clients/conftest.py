@@ -1,16 +1,13 @@
 """One server for all of these tests, and the clients that are installed beside it."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.node_clients import NodeClients
+from tests.clients.node_clients import NodeClients, installed_node_clients
 from tests.conftest import KEY
 from tests.running_server import ADA, RunningServer, running_server
-
-NODE_CLIENTS = "MCP_KEYS_TEST_NODE_CLIENTS"
 
 
 @pytest.fixture(scope="package")
@@ -30,7 +27,4 @@ def server(database: Path) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="session")
 def node_clients() -> NodeClients:
-    folder = os.getenv(NODE_CLIENTS)
-    if not folder:
-        pytest.skip(f"set {NODE_CLIENTS}; .ci/install-node-clients makes it")
-    return NodeClients(Path(folder).resolve(strict=True))
+    return installed_node_clients()

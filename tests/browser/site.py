@@ -1,0 +1,28 @@
+"""The real program behind TLS, as its users reach it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.browser.tls_front import tls_front
+from tests.running_server import RunningServer, running_server
+
+
+@dataclass(frozen=True)
+class Site:
+    url: str
+    """Without a slash at its end; the server's ``public_url``."""
+    server: RunningServer
+    database: Path
+
+
+@contextmanager
+def running_site(folder: Path, *arguments: str, **more: str) -> Iterator[Site]:
+    """``serve`` with these arguments and settings, on a new database."""
+    database = folder / "data" / "keys.db"
+    with tls_front(folder) as front:
+        settings = more | {"MCP_KEYS_PUBLIC_URL": front.url}
+        with running_server(database, "--first-user", "ada", *arguments, **settings) as server:
+            front.upstream = server.base_url
+            yield Site(front.url, server, database)
