@@ -1,8 +1,9 @@
 """What a user pastes into their client."""
 
+import anyio
 import click
 
-from mcp_keys_server.cli.options import json_option, with_settings
+from mcp_keys_server.cli.options import json_option, key_ring_of, public_url_of, public_url_option, with_settings
 from mcp_keys_server.cli.output import print_json
 from mcp_keys_server.core.field_rules import parse_alias, parse_user_id
 from mcp_keys_server.core.grant import KEYS_ALIAS
@@ -16,14 +17,15 @@ from mcp_keys_server.settings import Settings, SettingsError
 @click.option("--user", metavar="USER_ID", help="Whose endpoint it is.")
 @click.option("--alias", default=KEYS_ALIAS, show_default=True, help="Which endpoint, and its name in the client.")
 @click.option("--local", is_flag=True, help="For a client on this machine that starts this program, without HTTP.")
+@public_url_option
 @json_option
-@with_settings()
+@with_settings("public_url")
 def config(settings: Settings, *, client: str, user: str | None, alias: str, local: bool, as_json: bool) -> None:
     """Print what to paste into a client.
 
     YOUR_KEY stands in it where the key belongs. Standard error says where it goes.
     """
-    connection = _local(settings, user) if local else _endpoint(settings, user, alias)
+    connection = _local(settings, user) if local else anyio.run(_endpoint, settings, user, alias)
     made = snippet(Client(client), connection, alias=parse_alias(alias))
     if as_json:
         print_json({"client": made.client, "title": made.title, "where": made.where, "text": made.text})
@@ -42,9 +44,13 @@ def _local(settings: Settings, user: str | None) -> Connection:
     return local_program(settings.database)
 
 
-def _endpoint(settings: Settings, user: str | None, alias: str) -> Connection:
+async def _endpoint(settings: Settings, user: str | None, alias: str) -> Connection:
     if user is None:
         raise click.UsageError("Missing option '--user', or '--local'.")
+    path = endpoint_path(parse_user_id(user), parse_alias(alias))
+    if settings.public_url is None and settings.database.exists():
+        async with key_ring_of(settings) as ring:
+            return Endpoint(await public_url_of(settings, ring) + path)
     if settings.public_url is None and settings.port == 0:
         raise SettingsError("port: it is picked when the server starts; set it, or public_url")
-    return Endpoint(public_url(settings, port=settings.port) + endpoint_path(parse_user_id(user), parse_alias(alias)))
+    return Endpoint(public_url(settings, port=settings.port) + path)

@@ -10,10 +10,16 @@ from typing import Any
 import click
 
 from mcp_keys_server.key_ring import KeyRing, open_key_ring
+from mcp_keys_server.server.addresses import public_url
 from mcp_keys_server.settings import Settings, load_settings
 
 Command = Callable[..., Any]
 
+public_url_option = click.option(
+    "--public-url",
+    metavar="URL",
+    help="How clients reach the server.  [setting: public_url; default: host and port, as last served]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -51,3 +57,8 @@ async def key_ring_of(settings: Settings, *, create: bool = False) -> AsyncItera
         invitation_life=timedelta(days=settings.invitation_days),
     ) as ring:
         yield ring
+
+
+async def public_url_of(settings: Settings, ring: KeyRing) -> str:
+    """How clients reach the server: as it is set, or as it was served last, or as it would be."""
+    return settings.public_url or await ring.store.noted_public_url() or public_url(settings, port=settings.port)

@@ -5,7 +5,7 @@ from contextlib import closing
 import anyio
 import click
 
-from mcp_keys_server.cli.options import key_ring_of, with_settings
+from mcp_keys_server.cli.options import key_ring_of, public_url_option, with_settings
 from mcp_keys_server.settings import Settings
 
 
@@ -23,7 +23,8 @@ from mcp_keys_server.settings import Settings
     default=None,
     help="Make that user's first key at once and print it, instead of an invitation.  [setting: print_key]",
 )
-@with_settings("host", "port", "first_user", "print_key")
+@public_url_option
+@with_settings("host", "port", "first_user", "print_key", "public_url")
 def serve(settings: Settings) -> None:
     """Serve every user's endpoint, /u/USER_ID/keys/mcp, over HTTP.
 

@@ -3,11 +3,11 @@
 import anyio
 import click
 
-from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
+from mcp_keys_server.cli.options import json_option, key_ring_of, public_url_of, public_url_option, with_settings
 from mcp_keys_server.cli.output import print_facts, print_invitation, print_json, print_table, user_row
 from mcp_keys_server.cli.welcome import FIRST_KEY
 from mcp_keys_server.core.grant import RequestedGrant
-from mcp_keys_server.server.addresses import invitation_path, public_url
+from mcp_keys_server.server.addresses import invitation_path
 from mcp_keys_server.settings import Settings
 
 
@@ -37,8 +37,9 @@ def add_user(settings: Settings, *, user_id: str, email: str | None, name: str |
 @click.argument("user_id")
 @click.option("--email", help="Another way to name the user in --user.")
 @click.option("--name", help="The user's full name.")
+@public_url_option
 @json_option
-@with_settings()
+@with_settings("public_url")
 def invite_user(settings: Settings, *, user_id: str, email: str | None, name: str | None, as_json: bool) -> None:
     """Print a link with which a user, new or not, gets a key that nobody else has seen.
 
@@ -49,7 +50,7 @@ def invite_user(settings: Settings, *, user_id: str, email: str | None, name: st
         async with key_ring_of(settings, create=True) as ring:
             user = await ring.administration.find_or_add_user(user_id, email=email, name=name)
             made = await ring.invitations.invite(user.user_id, name=FIRST_KEY, requested=RequestedGrant())
-        base = public_url(settings, port=settings.port)
+            base = await public_url_of(settings, ring)
         if as_json:
             lapses_at = made.key.claim and made.key.claim.lapses_at
             link = {"user_id": user.user_id, "key_id": made.key.key_id, "lapses_at": lapses_at}

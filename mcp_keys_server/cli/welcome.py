@@ -22,6 +22,7 @@ _SOMEBODY: Final = "me"
 
 async def welcome(ring: KeyRing, settings: Settings, public_url: str) -> None:
     """Print what to do next. While nobody has ever had a key, that is an invitation for the first user."""
+    await ring.store.note_public_url(public_url)
     click.echo(f"Endpoints     {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}")
     click.echo(f"Pages         {public_url}/keys/")
     at = f"--database {shlex.quote(str(settings.database))}"

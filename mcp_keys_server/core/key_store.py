@@ -19,6 +19,12 @@ class KeyStore(Protocol):
     def checksum_secret(self) -> bytes:
         """The secret of the keys' checksums, minted with the database."""
 
+    async def note_public_url(self, url: str) -> None:
+        """Write down how the server is reached, for whoever makes links to it from elsewhere."""
+
+    async def noted_public_url(self) -> str | None:
+        """As it was written down last."""
+
     async def read_secret(self, prefix: str) -> SecretRecord | None:
         """What holds for this prefix now: read from the store each time, never from memory."""
 

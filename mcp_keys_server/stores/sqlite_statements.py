@@ -10,6 +10,7 @@ from mcp_keys_server.core.records import Claim, KeyRecord, Principal, SecretReco
 Row = tuple[Any, ...]
 
 READ_META = "SELECT value FROM meta WHERE name = ?"
+PUT_META = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2"
 ADD_META = "INSERT INTO meta (name, value) VALUES (?, ?)"
 
 READ_SECRET = """

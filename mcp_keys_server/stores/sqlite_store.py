@@ -17,6 +17,8 @@ from mcp_keys_server.stores.sqlite_connections import TROUBLE, SqliteConnections
 from mcp_keys_server.stores.sqlite_file import CHECKSUM_SECRET
 from mcp_keys_server.stores.sqlite_statements import to_text
 
+PUBLIC_URL = "public_url"
+
 
 class SqliteStore:
     """Users, keys and secrets."""
@@ -36,6 +38,16 @@ class SqliteStore:
             return sql.secret_record(rows[0]) if rows else None
         except TROUBLE as error:
             raise trouble(error) from error
+
+    async def note_public_url(self, url: str) -> None:
+        async def work(connection: aiosqlite.Connection) -> None:
+            await connection.execute(sql.PUT_META, (PUBLIC_URL, url.encode()))
+
+        await self._connections.write(work)
+
+    async def noted_public_url(self) -> str | None:
+        rows = await self._connections.read(tuple, sql.READ_META, (PUBLIC_URL,))
+        return rows[0][0].decode() if rows else None
 
     async def replace_key_hash(self, prefix: str, *, old: str, new: str) -> None:
         async def work(connection: aiosqlite.Connection) -> None:

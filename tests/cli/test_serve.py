@@ -292,3 +292,13 @@ def test_what_comes_before_a_body_may_come_in_parts(database: Path) -> None:
                 assert httpx2.get(f"{server.base_url}/healthz").status_code == 200
             connection.sendall(b"\r\n")
             assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_links_lead_to_where_it_was_served_last(database: Path) -> None:
+    at = ("--database", str(database))
+    with running_server(database) as server:
+        invited = json.loads(run("users", "invite", "eve", "--json", *at).stdout)["url"]
+        assert httpx2.get(invited).status_code == 200
+    assert run("config", "claude-code", "--user", "eve", *at).stdout.count(f"{server.base_url}/u/eve/keys/mcp") == 1
+    elsewhere = run("users", "invite", "eve", "--public-url", "https://keys.example.com", *at).stdout
+    assert "  https://keys.example.com/keys/invitation/" in elsewhere
