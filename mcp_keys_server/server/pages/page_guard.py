@@ -1,7 +1,6 @@
 """What holds for every page: under which names it answers, who may send it a form, and what browsers are told."""
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
@@ -41,7 +40,10 @@ class PageGuard:
         self._app = app
         self._policy = policy
         self._headers = dict(_HEADERS)
+        # A server that is told nothing of HTTPS may stand behind a proxy that speaks it.
+        self._schemes = ["http", "https"]
         if policy.public_url.startswith("https://"):
+            self._schemes = ["https"]
             self._headers["strict-transport-security"] = _ONLY_HTTPS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,13 +59,13 @@ class PageGuard:
         app = self._app
         if not self._policy.answers(headers.get("host", "")):
             app = _WRONG_HOST
-        elif scope["method"] not in ("GET", "HEAD") and not _is_own_form(headers):
+        elif scope["method"] not in ("GET", "HEAD") and not self._is_own_form(headers):
             app = _FOREIGN_FORM
         await app(scope, receive, send_guarded)
 
-
-def _is_own_form(headers: Headers) -> bool:
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    return urlsplit(headers.get("origin", "")).netloc == headers["host"]
+    def _is_own_form(self, headers: Headers) -> bool:
+        sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")
+        if sites:
+            return sites == ["same-origin"]
+        # Compared whole: an origin that is taken apart first may be one that cannot be.
+        return origins in [[f"{scheme}://{headers['host']}"] for scheme in self._schemes]
