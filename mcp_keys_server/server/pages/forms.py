@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+
+from mcp_keys_server.core.api_key import contains_api_key
 
 LARGEST_FORM = 16 * 1024
 """Bytes."""
@@ -22,6 +24,11 @@ class Form:
     def text(self, name: str) -> str:
         return self._fields.get(name, [""])[0]
 
+    def kept(self, name: str) -> str:
+        """What was typed, to be shown again beside what is wrong with it; nothing of it where a key was pasted."""
+        text = self.text(name)
+        return "" if contains_api_key(text) else text
+
     def texts(self, name: str) -> Sequence[str]:
         """All of a field that may be sent several times."""
         return self._fields.get(name, [])
@@ -35,10 +42,13 @@ async def read_form(request: Request) -> Form:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM_TYPE:
         raise HTTPException(415, "This takes what its own form sends")
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_FORM:
-            raise HTTPException(413, "That is longer than anything that this form takes")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST_FORM:
+                raise HTTPException(413, "That is longer than anything that this form takes")
+    except ClientDisconnect:  # who hears no answer shall not fill the log with tracebacks either
+        raise HTTPException(400, "This ended before its form did") from None
     try:
         return Form(parse_qs(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS))
     except ValueError:  # UnicodeDecodeError is one

@@ -94,7 +94,7 @@ class KeyPages:
         try:
             await self._manager.rename_key(actor, key_id=key.key_id, name=form.text("name"))
         except InvalidFieldError as error:
-            return page("rename.html", 400, key=key, name=form.text("name"), error=error.rule)
+            return page("rename.html", 400, key=key, name=form.kept("name"), error=error.rule)
         logger.info("renamed: key_id=%s user_id=%s by=%s", key.key_id, key.user_id, actor.key_id or "person")
         return RedirectResponse(f"{KEYS_PAGE}?done=renamed", 303)
 
@@ -107,11 +107,10 @@ class KeyPages:
         actor = await self._visitors.actor(request)
         form = await read_form(request)
         key = await self._manager.find_key(actor, key_id=request.path_params["key_id"])
-        reason = form.text("reason") or None
         try:
-            await self._manager.revoke_key(actor, key_id=key.key_id, reason=reason)
+            await self._manager.revoke_key(actor, key_id=key.key_id, reason=form.text("reason") or None)
         except InvalidFieldError as error:
-            is_current = key.key_id == actor.key_id
+            is_current, reason = key.key_id == actor.key_id, form.kept("reason")
             return page("revoke.html", 400, key=key, is_current=is_current, reason=reason, error=error.rule)
         logger.info("revoked: key_id=%s user_id=%s by=%s", key.key_id, key.user_id, actor.key_id or "person")
         return RedirectResponse(f"{KEYS_PAGE}?done=revoked", 303)
