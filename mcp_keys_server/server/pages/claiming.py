@@ -46,7 +46,7 @@ class ClaimPages:
         try:
             record, key = await self._manager.claim_key(actor, key_id=key_id, claimed_from=client)
         except ClaimNotOpenError:
-            return await self._offer(actor, await self._manager.find_key(actor, key_id=key_id))
+            return self._over(await self._manager.find_key(actor, key_id=key_id))
         logger.info(
             "claimed: key_id=%s user_id=%s by=%s client=%s",
             record.key_id,
@@ -57,10 +57,14 @@ class ClaimPages:
         return handed_over(record, key, self._public_url)
 
     async def _offer(self, actor: Actor, key: KeyRecord) -> Response:
-        status = key.status(self._clock())
-        if status is KeyStatus.UNCLAIMED and key.claim and not key.claim.by_invitation:
-            return page("claim.html", key=key, asked_by=await self._maker(actor, key))
-        return page("claim_over.html", 410, key=key, status=status, revoke_at=f"/keys/{key.key_id}/revoke")
+        if key.status(self._clock()) is not KeyStatus.UNCLAIMED or (key.claim and key.claim.by_invitation):
+            return self._over(key)
+        maker = await self._maker(actor, key)
+        return self._over(key) if maker and maker.revoked_at else page("claim.html", key=key, asked_by=maker)
+
+    def _over(self, key: KeyRecord) -> Response:
+        status, revoke_at = key.status(self._clock()), f"/keys/{key.key_id}/revoke"
+        return page("claim_over.html", 410, key=key, status=status, revoke_at=revoke_at)
 
     async def _maker(self, actor: Actor, key: KeyRecord) -> KeyRecord | None:
         if key.parent_key_id is None:

@@ -44,7 +44,7 @@ class InvitationPages:
         try:
             record, key = await self._invitations.accept(code, claimed_from=client)
         except ClaimNotOpenError:
-            return self._offer(await self._invitations.find(code), code)
+            return self._over(await self._invitations.find(code), code)
         logger.info("claimed: key_id=%s user_id=%s by=invitation client=%s", record.key_id, record.user_id, client)
         return handed_over(record, key, self._public_url)
 
@@ -53,13 +53,16 @@ class InvitationPages:
         code = request.path_params["code"]
         key = await self._invitations.disown(code)
         logger.info("revoked: key_id=%s user_id=%s by=invitation", key.key_id, key.user_id)
-        return self._offer(key, code)
+        return self._over(key, code)
 
     def _offer(self, key: KeyRecord, code: str) -> Response:
+        if key.status(self._clock()) is KeyStatus.UNCLAIMED:
+            return page("invitation.html", key=key)
+        return self._over(key, code)
+
+    def _over(self, key: KeyRecord, code: str) -> Response:
         now = self._clock()
         status = key.status(now)
-        if status is KeyStatus.UNCLAIMED:
-            return page("invitation.html", key=key)
         lasts = key.claim is not None and key.claim.lapses_at > now
         return page(
             "invitation_over.html",
