@@ -59,15 +59,19 @@ class SignInPages:
         response = RedirectResponse(wanted, 303)
         try:
             principal = await self._verifier.verify(form.text("key").strip(), client=client)
-            await self._visitors.sign_in(request, response, principal)
         except InvalidApiKeyError as refused:
             await self._throttle.note_failure(client)
-            logger.info("sign-in refused: %s client=%s", refused.refusal, client)
+            known = "" if refused.key_id is None else f" key_id={refused.key_id} user_id={refused.user_id}"
+            logger.info("sign-in refused: %s%s client=%s", refused.refusal, known, client)
             error = "This is not a valid API key: it is mistyped or cut off, or it has expired or was revoked."
             return page("sign_in.html", 403, next=wanted, error=error)
+        who = f"key_id={principal.key_id} user_id={principal.user_id} client={client}"
+        try:
+            await self._visitors.sign_in(request, response, principal)
         except NotPermittedError as refused:
+            logger.info("sign-in refused: not for keys %s", who)
             return page("sign_in.html", 403, next=wanted, error=str(refused))
-        logger.info("signed in: key_id=%s user_id=%s client=%s", principal.key_id, principal.user_id, client)
+        logger.info("signed in: %s", who)
         return response
 
     async def sign_out(self, request: Request) -> Response:

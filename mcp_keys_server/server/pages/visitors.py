@@ -57,7 +57,7 @@ class Visitors:
         """
         if not principal.grant.opens(KEYS_ALIAS):
             raise NotPermittedError("This key does not manage keys: it does not open the endpoint 'keys'.")
-        await self.sign_out(request, response)
+        await self._sessions.end(self._token(request))
         token = await self._sessions.begin(principal)
         response.set_cookie(
             self._cookie,
