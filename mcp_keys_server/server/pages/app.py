@@ -101,7 +101,9 @@ async def _ask_to_sign_in(request: Request, _: Exception) -> Response:
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for no other
     heading = "There is nothing here" if error.status_code == 404 else "This cannot be done"  # noqa: PLR2004
-    return page("message.html", error.status_code, heading=heading, text=f"{error.detail}.")
+    answer = page("message.html", error.status_code, heading=heading, text=f"{error.detail}.")
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _crashed(_: Request, __: Exception) -> Response:
