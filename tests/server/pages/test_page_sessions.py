@@ -59,12 +59,14 @@ async def test_of_two_sessions_at_most_one_holds(visit: Visit, ada: Visitor) -> 
         assert (await both.get("/keys/")).status_code in (200, 303)
 
 
-@pytest.mark.parametrize("cookie", ["", "=", "x", '"', "\\", "%00", "ä", "\x80", "a" * 8_000, ";;;,,,", '"\\377"'])
-async def test_a_cookie_of_anything_is_no_session(visitor: Visitor, cookie: str) -> None:
-    for text in (f"{COOKIE}={cookie}", cookie):
-        sent = [(b"cookie", text.encode("latin-1"))]
-        answer = await visitor.http.get("/keys/", headers=sent)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/keys/sign-in?next=/keys/")
+NO_SESSIONS = ["", "=", "x", '"', "\\", "%00", "\xe4", "\x80", "a" * 8_000, ";;;,,,", '"\\377"']
+
+
+async def test_a_cookie_of_anything_is_no_session(visitor: Visitor) -> None:
+    for cookie in NO_SESSIONS:
+        for text in (f"{COOKIE}={cookie}", cookie):
+            answer = await visitor.http.get("/keys/", headers=[(b"cookie", text.encode("latin-1"))])
+            assert (answer.status_code, answer.headers["location"]) == (303, "/keys/sign-in?next=/keys/")
 
 
 async def test_what_is_stored_of_a_session_opens_none(world: World, ada: Visitor) -> None:
