@@ -3,7 +3,7 @@ import secrets
 import pytest
 
 from mcp_keys_server import RequestedGrant
-from tests.server.pages.conftest import COOKIE, Visit, Visitor, in_the_database
+from tests.server.pages.conftest import COOKIE, OWN_FORM, Visit, Visitor, in_the_database
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -27,8 +27,8 @@ async def test_every_sign_in_begins_a_new_session_and_ends_the_one_before(
 async def test_a_session_that_somebody_else_chose_never_begins(world: World, visit: Visit, visitor: Visitor) -> None:
     _, key = await world.key()
     planted = secrets.token_urlsafe(32)
-    visitor.http.cookies.set(COOKIE, planted, domain="localhost.local", path="/")
-    answer = await visitor.sign_in(key)
+    answer = await visitor.post("/keys/sign-in", {"key": key.reveal()}, {**OWN_FORM, "cookie": f"{COOKIE}={planted}"})
+    assert answer.status_code == 303
     assert planted not in str(answer.headers)
     riding = visit()
     riding.use_session(planted)
