@@ -1,7 +1,8 @@
 """A database with two users, opened as the server opens it, at the cheapest cost and with a clock to set."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,6 +49,18 @@ class World:
     async def principal(self, user: str = "ada", requested: RequestedGrant = NOTHING_SPECIAL) -> Principal:
         _, key = await self.key(user, requested)
         return await self.ring.verifier.verify(key.reveal())
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        """What another program with the database in its hands reads or changes."""
+        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
+            return connection.execute(statement).fetchall()
+
+    def disable(self, user: str) -> None:
+        self.sql(f"UPDATE users SET disabled_at = created_at WHERE user_id = '{user}'")
+
+    def stored_bytes(self) -> bytes:
+        """All that is in the files of the database."""
+        return b"".join(path.read_bytes() for path in self.database.parent.iterdir())
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """What the operator may do, who has the database in their hands: with everybody's keys, and with users."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.clock import Clock, utc_now
@@ -49,10 +50,11 @@ class Administration:
             InvalidFieldError: A field breaks its rule.
             UserExistsError: The e-mail is somebody else's, or the user has another.
         """
-        found = await self._store.find_user(parse_user_id(user_id))
-        if found is None:
+        # Added first and looked for afterwards, because of several who start at once all but one find them there.
+        with suppress(UserExistsError):
             return await self.add_user(user_id, email=email, name=name)
-        if email is not None and parse_email(email) != found.email:
+        found = await self._store.find_user(user_id)
+        if found is None or (email is not None and parse_email(email) != found.email):
             raise UserExistsError
         return found
 

@@ -8,11 +8,12 @@ from typing import Final
 
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.clock import Clock, utc_now
-from mcp_keys_server.core.errors import ClaimNotOpenError, InvitationNotFoundError, KeyNotFoundError
+from mcp_keys_server.core.errors import ClaimNotOpenError, InvitationNotFoundError
+from mcp_keys_server.core.field_rules import parse_name
 from mcp_keys_server.core.grant import RequestedGrant
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import KeyRecord, KeyStatus, NewKey
+from mcp_keys_server.core.records import Claimant, KeyRecord, KeyStatus, NewKey
 
 INVITATION_LIFE: Final = timedelta(days=7)
 
@@ -44,14 +45,14 @@ class Invitations:
         self._clock = clock
 
     async def invite(self, user_id: str, *, name: str, requested: RequestedGrant) -> Invitation:
-        """Invite an existing user. Invitations that they have not used are revoked, because they may be lost."""
-        now = self._clock()
-        for key in await self._store.list_all_keys(user_id, include_ended=False, now=now):
-            if key.claim and key.claim.by_invitation and key.status(now) is KeyStatus.UNCLAIMED:
-                await self._store.revoke_key(user_id, key.key_id, at=now, reason="a newer invitation replaced it")
+        """Invite an existing user. Invitations that they have not used are revoked, because they may be lost.
+
+        Raises:
+            InvalidFieldError: The name breaks its rule.
+        """
         code = secrets.token_urlsafe(32)
         key = await self._issuer.issue_unclaimed(
-            NewKey(user_id, name, requested.root(now)),
+            NewKey(user_id, parse_name(name), requested.root(self._clock())),
             claim_life=self._invitation_life,
             invitation_digest=_digest(code),
         )
@@ -78,8 +79,7 @@ class Invitations:
         key = await self.find(code)
         if key.status(self._clock()) is not KeyStatus.UNCLAIMED:
             raise ClaimNotOpenError
-        secret = await self._issuer.redeem(key.key_id, claimed_from=claimed_from)
-        return await self.find(code), secret
+        return await self._issuer.redeem(key.key_id, Claimant(None, claimed_from))
 
     async def disown(self, code: str) -> KeyRecord:
         """Revoke the key, because somebody else used the invitation. Possible as long as an invitation lasts, so that
@@ -92,12 +92,8 @@ class Invitations:
         now = self._clock()
         if key.claim is None or key.claim.lapses_at <= now:
             raise InvitationNotFoundError
-        revoked = await self._store.revoke_key(
-            key.user_id, key.key_id, at=now, reason="disowned by whoever was invited"
-        )
-        if revoked is None:
-            raise KeyNotFoundError
-        return revoked
+        await self._store.revoke_key(key.user_id, key.key_id, at=now, reason="disowned by whoever was invited")
+        return await self.find(code)
 
 
 def _digest(code: str) -> bytes:

@@ -2,16 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TypeVar
 
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.clock import Clock
 from mcp_keys_server.core.errors import PrefixTakenError, StoreUnavailableError
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import Claim, KeyRecord, NewKey
-
-Kept = TypeVar("Kept")
+from mcp_keys_server.core.records import Claim, Claimant, KeyRecord, NewKey
 
 MOST_COLLISIONS = 8
 """With a million keys, one collision happens in 280 million creations; eight in a row mean that something is broken."""
@@ -47,22 +44,22 @@ class KeyIssuer:
         await self._store.add_unclaimed_key(record, claim, invitation_digest=invitation_digest)
         return record
 
-    async def redeem(self, key_id: str, *, claimed_from: str | None) -> ApiKey:
+    async def redeem(self, key_id: str, claimant: Claimant) -> tuple[KeyRecord, ApiKey]:
         """The secret of an unclaimed key, made now.
 
         Raises:
             ClaimNotOpenError: There is nothing to claim any more, so there is no secret either.
+            KeyNoLongerGoodError: The key of the claimant is not good any more, so there is none either.
         """
 
-        async def keep(key: ApiKey, key_hash: str) -> None:
-            await self._store.spend_claim(
-                key_id, prefix=key.prefix, key_hash=key_hash, at=self._clock(), claimed_from=claimed_from
+        async def keep(key: ApiKey, key_hash: str) -> KeyRecord:
+            return await self._store.spend_claim(
+                key_id, claimant, prefix=key.prefix, key_hash=key_hash, at=self._clock()
             )
 
-        _, key = await self._make_secret(keep)
-        return key
+        return await self._make_secret(keep)
 
-    async def _make_secret(self, keep: Callable[[ApiKey, str], Awaitable[Kept]]) -> tuple[Kept, ApiKey]:
+    async def _make_secret(self, keep: Callable[[ApiKey, str], Awaitable[KeyRecord]]) -> tuple[KeyRecord, ApiKey]:
         for _ in range(MOST_COLLISIONS):
             key = self._mint.mint()
             try:

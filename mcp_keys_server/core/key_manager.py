@@ -11,7 +11,7 @@ from mcp_keys_server.core.field_rules import parse_cursor, parse_key_id, parse_n
 from mcp_keys_server.core.grant import KEYS_READ, KEYS_WRITE, RequestedGrant
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import Actor, KeyRecord, KeyStatus, NewKey, Principal
+from mcp_keys_server.core.records import Actor, Claimant, KeyRecord, KeyStatus, NewKey, Principal
 
 PAGE_SIZE = 50
 CLAIM_LIFE = timedelta(minutes=15)
@@ -61,6 +61,7 @@ class KeyManager:
             NotPermittedError: The actor may not make keys, or not such a one.
             KeyNotFoundError: The user has no such key.
             ClaimNotOpenError: It was claimed before, its claim has lapsed, or it was revoked.
+            KeyNoLongerGoodError: The actor is a key that was revoked or expired in the meantime.
         """
         key = await self.find_key(actor, key_id=key_id)
         actor.grant.require(KEYS_WRITE)
@@ -72,8 +73,7 @@ class KeyManager:
             )
         if key.status(self._clock()) is not KeyStatus.UNCLAIMED:
             raise ClaimNotOpenError
-        secret = await self._issuer.redeem(key.key_id, claimed_from=claimed_from)
-        return await self.find_key(actor, key_id=key.key_id), secret
+        return await self._issuer.redeem(key.key_id, Claimant(actor.key_id, claimed_from))
 
     async def find_key(self, actor: Actor, *, key_id: str) -> KeyRecord:
         """One key of the user's. Every key may see itself and those that it made.

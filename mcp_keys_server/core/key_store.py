@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from mcp_keys_server.core.records import Claim, KeyRecord, SecretRecord, Use, UserRecord
+from mcp_keys_server.core.records import Claim, Claimant, KeyRecord, SecretRecord, Use, UserRecord
 
 
 class KeyStore(Protocol):
@@ -51,20 +51,22 @@ class KeyStore(Protocol):
         """
 
     async def add_unclaimed_key(self, key: KeyRecord, claim: Claim, *, invitation_digest: bytes | None) -> None:
-        """Add a key without a secret, by the same rule, and the claim to its secret.
+        """Add a key without a secret, by the same rule, and the claim to its secret. One by invitation revokes, in the
+        same moment, those of its user that are still open.
 
         Raises:
             KeyNoLongerGoodError: The parent is revoked, expired or its owner disabled.
         """
 
     async def spend_claim(
-        self, key_id: str, *, prefix: str, key_hash: str, at: datetime, claimed_from: str | None
-    ) -> None:
-        """Give an unclaimed key its secret, the first that comes and no other.
+        self, key_id: str, claimant: Claimant, *, prefix: str, key_hash: str, at: datetime
+    ) -> KeyRecord:
+        """Give an unclaimed key its secret, the first that comes and no other; and what is known of it then.
 
         Raises:
             PrefixTakenError: Another secret has this prefix; the claim is not spent.
             ClaimNotOpenError: It is spent or lapsed, or the key, its maker or its owner is not good any more.
+            KeyNoLongerGoodError: The key of the claimant is revoked or expired.
         """
 
     async def find_invitation(self, digest: bytes) -> KeyRecord | None:

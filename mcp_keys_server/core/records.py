@@ -43,6 +43,16 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who spends a claim."""
+
+    key_id: str | None
+    """The key in use; None for a person, and for whoever brings an invitation."""
+    address: str | None
+    """The network address."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """The lasting thing: what a list shows and a revocation ends. It holds nothing that opens anything."""
 

@@ -68,6 +68,16 @@ SET use_count = use_count + :count,
 WHERE key_id = :key_id
 """
 
+REVOKE_OPEN_INVITATIONS = """
+UPDATE keys
+SET revoked_at = :now, revoked_reason = 'a newer invitation replaced it'
+WHERE user_id = :user_id AND revoked_at IS NULL AND EXISTS (
+    SELECT 1
+    FROM claims
+    WHERE claims.key_id = keys.key_id
+      AND invitation_digest IS NOT NULL AND claimed_at IS NULL AND lapses_at > :now
+)
+"""
 ADD_CLAIM = "INSERT INTO claims (key_id, lapses_at, invitation_digest) VALUES (?, ?, ?)"
 SPEND_CLAIM = """
 UPDATE claims
@@ -82,6 +92,7 @@ WHERE key_id = :key_id AND claimed_at IS NULL AND lapses_at > :now AND EXISTS (
       AND (keys.expires_at IS NULL OR keys.expires_at > :now)
 )
 """
+CLAIMED_KEY = "SELECT * FROM key_records WHERE key_id = ?"
 
 ADD_SESSION = "INSERT INTO sessions (session_digest, key_id, signed_in_at, seen_at) VALUES (?, ?, ?, ?)"
 FORGET_SESSIONS = "DELETE FROM sessions WHERE signed_in_at <= ?"
@@ -115,7 +126,7 @@ def key_record(row: Row) -> KeyRecord:
         prefix=prefix,
         grant=_grant(scopes, aliases, expires_at),
         parent_key_id=parent_key_id,
-        created_at=datetime.fromisoformat(created_at),
+        created_at=_moment(created_at),
         revoked_at=from_text(revoked_at),
         revoked_reason=revoked_reason,
         last_used_at=from_text(last_used_at),
@@ -138,8 +149,8 @@ def session_record(row: Row) -> SessionRecord:
     signed_in_at, seen_at, revoked, owner_disabled, user_id, key_id, scopes, aliases, expires_at = row
     return SessionRecord(
         principal=Principal(user_id, key_id, _grant(scopes, aliases, expires_at)),
-        signed_in_at=datetime.fromisoformat(signed_in_at),
-        seen_at=datetime.fromisoformat(seen_at),
+        signed_in_at=_moment(signed_in_at),
+        seen_at=_moment(seen_at),
         revoked=bool(revoked),
         owner_disabled=bool(owner_disabled),
     )
@@ -152,7 +163,7 @@ def only_text(row: Row) -> str:
 
 def user_record(row: Row) -> UserRecord:
     user_id, email, name, created_at, disabled_at = row
-    return UserRecord(user_id, email, name, datetime.fromisoformat(created_at), from_text(disabled_at))
+    return UserRecord(user_id, email, name, _moment(created_at), from_text(disabled_at))
 
 
 def _grant(scopes: str, aliases: str | None, expires_at: str | None) -> Grant:
@@ -172,8 +183,10 @@ def to_text(moment: datetime | None) -> str | None:
 
 
 def from_text(text: str | None) -> datetime | None:
-    if text is None:
-        return None
+    return None if text is None else _moment(text)
+
+
+def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without its zone")

@@ -11,7 +11,7 @@ from mcp_keys_server.core.errors import (
     PrefixTakenError,
     UserExistsError,
 )
-from mcp_keys_server.core.records import Claim, KeyRecord, SecretRecord, Use, UserRecord
+from mcp_keys_server.core.records import Claim, Claimant, KeyRecord, SecretRecord, Use, UserRecord
 from mcp_keys_server.stores import sqlite_statements as sql
 from mcp_keys_server.stores.sqlite_connections import TROUBLE, SqliteConnections, trouble
 from mcp_keys_server.stores.sqlite_file import CHECKSUM_SECRET
@@ -78,23 +78,30 @@ class SqliteStore:
 
     async def add_unclaimed_key(self, key: KeyRecord, claim: Claim, *, invitation_digest: bytes | None) -> None:
         async def work(connection: aiosqlite.Connection) -> None:
+            if invitation_digest is not None:
+                replacing = {"user_id": key.user_id, "now": to_text(key.created_at)}
+                await connection.execute(sql.REVOKE_OPEN_INVITATIONS, replacing)
             await _add_key(connection, key)
             await connection.execute(sql.ADD_CLAIM, (key.key_id, to_text(claim.lapses_at), invitation_digest))
 
         await self._connections.write(work)
 
     async def spend_claim(
-        self, key_id: str, *, prefix: str, key_hash: str, at: datetime, claimed_from: str | None
-    ) -> None:
+        self, key_id: str, claimant: Claimant, *, prefix: str, key_hash: str, at: datetime
+    ) -> KeyRecord:
         now = to_text(at)
 
-        async def work(connection: aiosqlite.Connection) -> None:
-            spent = {"key_id": key_id, "now": now, "from": claimed_from}
+        async def work(connection: aiosqlite.Connection) -> KeyRecord:
+            spent = {"key_id": key_id, "now": now, "from": claimant.address}
             if (await connection.execute(sql.SPEND_CLAIM, spent)).rowcount == 0:
                 raise ClaimNotOpenError
+            await _require_good(connection, claimant.key_id, at)
             await _add_secret(connection, (prefix, key_id, key_hash, now))
+            # Read here, because a read that failed afterwards would lose the secret together with the claim.
+            (row,) = await connection.execute_fetchall(sql.CLAIMED_KEY, (key_id,))
+            return sql.key_record(tuple(row))
 
-        await self._connections.write(work)
+        return await self._connections.write(work)
 
     async def find_invitation(self, digest: bytes) -> KeyRecord | None:
         return next(iter(await self._connections.read(sql.key_record, sql.FIND_INVITATION, (digest,))), None)

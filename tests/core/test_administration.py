@@ -1,8 +1,19 @@
+import asyncio
 from datetime import timedelta
 
 import pytest
 
-from mcp_keys_server import InvalidFieldError, KeyNotFoundError, RequestedGrant, UserExistsError, UserNotFoundError
+from mcp_keys_server import (
+    InvalidFieldError,
+    KeyNotFoundError,
+    KeyStatus,
+    RequestedGrant,
+    UserExistsError,
+    UserNotFoundError,
+    open_key_ring,
+)
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from mcp_keys_server.core.records import Person
 from tests.world import NOTHING_SPECIAL, World
 
 pytestmark = pytest.mark.anyio
@@ -81,3 +92,48 @@ async def test_a_field_that_breaks_its_rule_is_refused_through_whatever_door(wor
         await administration.revoke_key("Laptop", reason=None)
     with pytest.raises(InvalidFieldError, match="^reason: "):
         await administration.revoke_key("key_0123456789abcdef", reason="a\nb")
+
+
+async def test_a_user_who_is_there_is_found_and_another_is_added(world: World) -> None:
+    administration = world.ring.administration
+    ada, bob = await administration.list_users()
+    for email in (None, "ada@example.com", " ADA@example.com "):
+        assert await administration.find_or_add_user("ada", email=email, name="Another name") == ada
+    eve = await administration.find_or_add_user("eve", email="Eve@example.com", name="Eve")
+    assert (eve.user_id, eve.email, eve.name, eve.created_at) == ("eve", "eve@example.com", "Eve", world.clock.now)
+    assert await administration.list_users() == [ada, bob, eve]
+
+
+async def test_nobody_is_taken_for_a_user_with_another_email(world: World) -> None:
+    administration = world.ring.administration
+    for user_id, email in (("ada", "other@example.com"), ("bob", "bob@example.com"), ("eve", "ada@example.com")):
+        with pytest.raises(UserExistsError):
+            await administration.find_or_add_user(user_id, email=email, name=None)
+    assert [user.user_id for user in await administration.list_users()] == ["ada", "bob"]
+
+
+async def test_a_field_that_breaks_its_rule_neither_finds_nor_adds_a_user(world: World) -> None:
+    for user_id, email, name in (("Ada", None, None), ("ada", "ada", None), ("ada", None, "a\nb"), ("eve", "e", None)):
+        with pytest.raises(InvalidFieldError):
+            await world.ring.administration.find_or_add_user(user_id, email=email, name=name)
+    assert len(await world.ring.administration.list_users()) == 2
+
+
+async def test_many_who_add_one_user_at_once_all_find_them(world: World) -> None:
+    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
+        users = await asyncio.gather(
+            *(
+                ring.administration.find_or_add_user("eve", email="eve@example.com", name=None)
+                for ring in [world.ring, other] * 5
+            )
+        )
+    assert {user.user_id for user in users} == {"eve"}
+    assert len(await world.ring.administration.list_users()) == 3
+
+
+async def test_the_operator_revokes_a_key_that_nobody_has_claimed(world: World) -> None:
+    asked = await world.ring.manager.create_unclaimed_key(Person("ada"), name="x", requested=NOTHING_SPECIAL)
+    assert await world.ring.administration.list_keys("ada") == [asked]
+    revoked = await world.ring.administration.revoke_key(asked.key_id, reason="mistaken")
+    assert revoked.status(world.clock()) is KeyStatus.REVOKED
+    assert await world.ring.administration.list_keys("ada") == []

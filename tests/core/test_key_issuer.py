@@ -1,35 +1,14 @@
-from collections.abc import Awaitable, Callable
-from contextlib import closing
-
-import aiosqlite
 import pytest
 
 from mcp_keys_server import Grant, KeyManager, KeyRecord, Principal, RequestedGrant, StoreUnavailableError
-from mcp_keys_server.core.api_key import ApiKey, KeyMint
+from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.errors import KeyNoLongerGoodError
-from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
-from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.records import NewKey
+from tests.core.issuers import Event, eventful_issuer, repeating_issuer
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
 NO_GRANT = Grant(frozenset(), None, None)
-
-
-class RepeatingMint(KeyMint):
-    """Mints the same prefix a number of times before it goes on."""
-
-    def __init__(self, checksum_secret: bytes, taken: ApiKey, times: int) -> None:
-        super().__init__(checksum_secret)
-        self._taken = taken
-        self._times = times
-
-    def mint(self) -> ApiKey:
-        if self._times == 0:
-            return super().mint()
-        self._times -= 1
-        body = self._taken.reveal()[:12] + super().mint().reveal()[12:47]
-        return ApiKey(body + self._checksum(body), tag="mhu_")
 
 
 async def test_a_taken_prefix_is_minted_again(world: World) -> None:
@@ -49,22 +28,8 @@ async def test_a_mint_that_does_nothing_but_repeat_itself_is_given_up_on(world: 
 
 
 async def issue(world: World, taken: ApiKey, *, times: int) -> tuple[KeyRecord, ApiKey]:
-    mint = RepeatingMint(world.ring.store.checksum_secret, taken, times)
-    with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
-        issuer = KeyIssuer(world.ring.store, mint, hasher, world.clock)
+    with repeating_issuer(world, taken, times=times) as issuer:
         return await issuer.issue(NewKey("ada", "x", NO_GRANT))
-
-
-class EventfulHasher(KeyHasher):
-    """Something happens while the new key is hashed."""
-
-    def __init__(self, event: Callable[[], Awaitable[object]]) -> None:
-        super().__init__(cost=CHEAPEST_COST)
-        self._event = event
-
-    async def hash(self, key: ApiKey) -> str:
-        await self._event()
-        return await super().hash(key)
 
 
 async def test_a_key_that_is_revoked_while_it_makes_another_makes_none(world: World) -> None:
@@ -89,19 +54,31 @@ async def test_a_key_whose_owner_is_disabled_while_it_makes_another_makes_none(w
     maker = await world.principal()
 
     async def disabled() -> None:
-        async with aiosqlite.connect(world.database) as connection:
-            await connection.execute("UPDATE users SET disabled_at = created_at")
-            await connection.commit()
+        world.disable("ada")
 
     await make_nothing(world, maker, disabled)
 
 
-async def make_nothing(world: World, maker: Principal, meanwhile: Callable[[], Awaitable[object]]) -> None:
+async def make_nothing(world: World, maker: Principal, meanwhile: Event) -> None:
     store = world.ring.store
     before = await store.list_all_keys(None, include_ended=True, now=world.clock())
-    with closing(EventfulHasher(meanwhile)) as hasher:
-        issuer = KeyIssuer(store, KeyMint(store.checksum_secret), hasher, world.clock)
+    with eventful_issuer(world, meanwhile) as issuer:
         manager = KeyManager(store, issuer, clock=world.clock)
         with pytest.raises(KeyNoLongerGoodError):
             await manager.create_key(maker, name="x", requested=RequestedGrant())
     assert len(await store.list_all_keys(None, include_ended=True, now=world.clock())) == len(before)
+
+
+async def test_a_key_that_is_not_good_any_more_asks_for_no_key_either(world: World) -> None:
+    revoked, expired, disabled = (
+        await world.principal(),
+        await world.principal(requested=RequestedGrant(expires_in_days=1)),
+        await world.principal("bob"),
+    )
+    await world.ring.administration.revoke_key(revoked.key_id, reason=None)
+    world.clock.advance(days=1)
+    world.disable("bob")
+    for maker in (revoked, expired, disabled):
+        with pytest.raises(KeyNoLongerGoodError):
+            await world.ring.manager.create_unclaimed_key(maker, name="x", requested=RequestedGrant())
+    assert world.sql("SELECT (SELECT count(*) FROM keys), (SELECT count(*) FROM claims)") == [(3, 0)]

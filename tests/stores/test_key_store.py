@@ -1,14 +1,15 @@
 """What every store promises; run against each."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mcp_keys_server import Grant, KeyRecord, KeyRing, UserExistsError, UserRecord
-from mcp_keys_server.core.errors import PrefixTakenError
+from mcp_keys_server import Grant, KeyRecord, KeyRing, StoreUnavailableError, UserExistsError, UserRecord
+from mcp_keys_server.core.errors import ClaimNotOpenError, KeyNoLongerGoodError, PrefixTakenError
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import Use
+from mcp_keys_server.core.records import Claim, Claimant, Use
 from tests.world import World, prefix_of
 
 pytestmark = pytest.mark.anyio
@@ -20,10 +21,10 @@ def store(world: World) -> KeyStore:
     return world.ring.store
 
 
-def a_key(number: int = 0, user_id: str = "ada", **fields: object) -> KeyRecord:
+def a_key(number: int = 0, **fields: object) -> KeyRecord:
     plain: dict[str, object] = {
         "key_id": f"key_{number:016x}",
-        "user_id": user_id,
+        "user_id": "ada",
         "name": "Büro 🗝",
         "prefix": f"{number:08d}",
         "grant": Grant(frozenset({"keys:read", "orders:read"}), frozenset({"keys", "notes"}), NOON + timedelta(days=1)),
@@ -185,3 +186,250 @@ async def test_a_cancelled_write_is_whole_or_absent_and_holds_up_nobody(store: K
 
 async def test_a_store_says_that_it_answers(store: KeyStore) -> None:
     await store.check()
+
+
+LAPSES = NOON + timedelta(minutes=15)
+MOMENT = timedelta(microseconds=1)
+NOBODY = Claimant(None, None)
+
+
+async def ask(store: KeyStore, number: int = 0, *, digest: bytes | None = None, **fields: object) -> KeyRecord:
+    """A key that waits to be claimed, as its record is then."""
+    claim = Claim(LAPSES, by_invitation=digest is not None)
+    key = a_key(number, **(fields | {"prefix": None}))
+    await store.add_unclaimed_key(key, claim, invitation_digest=digest)
+    return replace(key, claim=claim)
+
+
+async def spend(
+    store: KeyStore, key: KeyRecord, claimant: Claimant = NOBODY, *, prefix: str = "claimed!", at: datetime = NOON
+) -> KeyRecord:
+    return await store.spend_claim(key.key_id, claimant, prefix=prefix, key_hash="hash", at=at)
+
+
+async def test_an_unclaimed_key_comes_back_as_it_was_put_in(store: KeyStore) -> None:
+    asked = await ask(store, 1)
+    invited = await ask(store, 2, digest=b"digest")
+    assert await store.find_key("ada", asked.key_id) == asked
+    assert await store.find_key("ada", invited.key_id) == invited
+    assert await store.find_key("bob", asked.key_id) is None
+    assert not await store.has_secrets()
+
+
+async def test_a_key_is_found_by_the_digest_of_its_invitation(store: KeyStore) -> None:
+    await ask(store, 1)
+    invited = await ask(store, 2, digest=b"\x00digest\xff")
+    await ask(store, 3, digest=b"another")
+    assert await store.find_invitation(b"\x00digest\xff") == await store.find_key("ada", invited.key_id)
+    assert await store.find_invitation(b"") is None
+    assert await store.find_invitation(b"\x00digest") is None
+
+
+async def test_a_spent_claim_says_when_and_where_and_the_key_has_its_secret(store: KeyStore) -> None:
+    asked = await ask(store)
+    claimed = await spend(store, asked, Claimant(None, "192.0.2.7"), at=NOON + timedelta(minutes=1))
+    spent = Claim(LAPSES, claimed_at=NOON + timedelta(minutes=1), claimed_from="192.0.2.7")
+    assert claimed == replace(asked, prefix="claimed!", claim=spent)
+    assert await store.find_key("ada", asked.key_id) == claimed
+    secret = await store.read_secret("claimed!")
+    assert secret is not None
+    assert (secret.key_hash, secret.principal.key_id, secret.principal.grant) == ("hash", asked.key_id, asked.grant)
+    assert await store.has_secrets()
+
+
+async def test_a_claim_is_spent_before_its_end_and_not_at_it(store: KeyStore, world: World) -> None:
+    asked = await ask(store)
+    await not_spent(store, world, asked, at=LAPSES)
+    await spend(store, asked, at=LAPSES - MOMENT)
+
+
+async def test_a_claim_is_spent_before_the_end_of_its_key_and_not_at_it(store: KeyStore, world: World) -> None:
+    end = NOON + timedelta(minutes=5)
+    asked = await ask(store, grant=Grant(frozenset(), None, end))
+    await not_spent(store, world, asked, at=end)
+    await spend(store, asked, at=end - MOMENT)
+
+
+async def test_a_claim_is_spent_once(store: KeyStore) -> None:
+    asked = await ask(store)
+    claimed = await spend(store, asked)
+    with pytest.raises(ClaimNotOpenError):
+        await spend(store, asked, Claimant(None, "192.0.2.7"), prefix="another!", at=NOON + MOMENT)
+    assert await store.find_key("ada", asked.key_id) == claimed
+    assert await store.read_secret("another!") is None
+
+
+async def test_a_claim_to_a_revoked_key_is_not_spent(store: KeyStore, world: World) -> None:
+    asked = await ask(store)
+    await store.revoke_key("ada", asked.key_id, at=NOON, reason=None)
+    await not_spent(store, world, asked)
+
+
+async def test_a_claim_to_what_a_key_asked_for_that_was_revoked_since_is_not_spent(
+    store: KeyStore, world: World
+) -> None:
+    maker = a_key(1)
+    await store.add_key(maker, "hash")
+    asked = await ask(store, 2, parent_key_id=maker.key_id)
+    await store.revoke_key("ada", maker.key_id, at=NOON, reason=None)
+    await not_spent(store, world, asked)
+
+
+async def test_a_claim_to_the_key_of_a_disabled_owner_is_not_spent(store: KeyStore, world: World) -> None:
+    asked = await ask(store)
+    world.disable("ada")
+    await not_spent(store, world, asked)
+
+
+async def test_a_claim_is_not_spent_with_a_key_that_is_not_good_any_more(store: KeyStore, world: World) -> None:
+    asked = await ask(store)
+    revoked, expired, good = a_key(1), a_key(2, grant=Grant(frozenset(), None, NOON)), a_key(3)
+    for key in (revoked, expired, good):
+        await store.add_key(key, "hash")
+    await store.revoke_key("ada", revoked.key_id, at=NOON, reason=None)
+    for key in (revoked, expired):
+        await not_spent(store, world, asked, Claimant(key.key_id, None), error=KeyNoLongerGoodError)
+    await spend(store, asked, Claimant(good.key_id, None))
+
+
+async def test_what_was_never_to_be_claimed_cannot_be(store: KeyStore, world: World) -> None:
+    key = a_key()
+    await store.add_key(key, "hash")
+    for unclaimable in (key, a_key(1)):
+        await not_spent(store, world, unclaimable)
+
+
+async def not_spent(
+    store: KeyStore,
+    world: World,
+    key: KeyRecord,
+    claimant: Claimant = NOBODY,
+    *,
+    at: datetime = NOON,
+    error: type[Exception] = ClaimNotOpenError,
+) -> None:
+    """Nothing is changed."""
+    contents = "SELECT * FROM keys LEFT JOIN claims USING (key_id) LEFT JOIN secrets USING (key_id)"
+    before = world.sql(contents)
+    with pytest.raises(error):
+        await spend(store, key, claimant, at=at)
+    assert world.sql(contents) == before
+    assert await store.read_secret("claimed!") is None
+
+
+async def test_a_taken_prefix_spends_no_claim(store: KeyStore) -> None:
+    await store.add_key(a_key(1), "hash")
+    asked = await ask(store, 2)
+    with pytest.raises(PrefixTakenError):
+        await spend(store, asked, prefix=prefix_of(a_key(1)))
+    assert await store.find_key("ada", asked.key_id) == asked
+    await spend(store, asked)
+
+
+async def test_of_many_who_spend_one_claim_through_many_connections_one_does(
+    store: KeyStore, other_ring: KeyRing, world: World
+) -> None:
+    asked = await ask(store)
+    results = await asyncio.gather(
+        *(spend([store, other_ring.store][number % 2], asked, prefix=f"{number:08d}") for number in range(50)),
+        return_exceptions=True,
+    )
+    assert sorted(type(result).__name__ for result in results) == ["ClaimNotOpenError"] * 49 + ["KeyRecord"]
+    (claimed,) = (result for result in results if isinstance(result, KeyRecord))
+    assert world.sql("SELECT prefix FROM secrets") == [(claimed.prefix,)]
+
+
+async def test_a_key_that_is_not_good_any_more_asks_for_none(store: KeyStore) -> None:
+    maker = a_key(1)
+    await store.add_key(maker, "hash")
+    await store.revoke_key("ada", maker.key_id, at=NOON, reason=None)
+    with pytest.raises(KeyNoLongerGoodError):
+        await ask(store, 2, parent_key_id=maker.key_id)
+    assert await store.find_key("ada", a_key(2).key_id) is None
+
+
+async def test_an_invitation_revokes_the_open_ones_of_its_user(store: KeyStore) -> None:
+    await ask(store, 1, digest=b"older")
+    bobs, asked = await ask(store, 2, digest=b"bob's", user_id="bob"), await ask(store, 3)
+    await ask(store, 4, digest=b"newer", created_at=NOON + MOMENT)
+    revoked = await store.find_invitation(b"older")
+    assert revoked is not None
+    assert revoked.revoked_at == NOON + MOMENT
+    assert await store.find_key("bob", bobs.key_id) == bobs
+    assert await store.find_key("ada", asked.key_id) == asked
+
+
+async def test_an_invitation_leaves_alone_what_was_used_or_has_lapsed_or_was_revoked(store: KeyStore) -> None:
+    used = await ask(store, 1, digest=b"used")
+    claimed = await spend(store, used)
+    revoked = await ask(store, 2, digest=b"revoked", created_at=LAPSES)
+    await store.revoke_key("ada", revoked.key_id, at=NOON, reason="mistaken")
+    await ask(store, 3, digest=b"lapsed")
+    await ask(store, 4, digest=b"newer", created_at=LAPSES)
+    assert await store.find_invitation(b"used") == claimed
+    for digest, reason in ((b"revoked", "mistaken"), (b"lapsed", None)):
+        found = await store.find_invitation(digest)
+        assert found is not None
+        assert found.revoked_reason == reason
+
+
+async def test_keys_whose_claim_has_lapsed_are_listed_only_with_the_ended(store: KeyStore) -> None:
+    asked = await ask(store, 1)
+    claimed = await spend(store, await ask(store, 2))
+    revoked = await ask(store, 3)
+    await store.revoke_key("ada", revoked.key_id, at=NOON, reason=None)
+
+    async def listed(now: datetime, *, include_ended: bool = False) -> set[str]:
+        page = await store.list_keys("ada", include_ended=include_ended, now=now, after=None, limit=9)
+        assert list(page) == list(await store.list_all_keys("ada", include_ended=include_ended, now=now))
+        return {key.key_id for key in page}
+
+    assert await listed(LAPSES - MOMENT) == {asked.key_id, claimed.key_id}
+    assert await listed(LAPSES) == {claimed.key_id}
+    assert await listed(LAPSES, include_ended=True) == {asked.key_id, claimed.key_id, revoked.key_id}
+
+
+async def test_a_new_name_is_given_by_the_owner_and_changes_nothing_else(store: KeyStore) -> None:
+    key, other = a_key(1), a_key(2)
+    for added in (key, other):
+        await store.add_key(added, "hash")
+    assert await store.rename_key("bob", key.key_id, "Bob's") is None
+    assert await store.rename_key("ada", key.key_id, "Küche") == replace(key, name="Küche")
+    assert await store.find_key("ada", key.key_id) == replace(key, name="Küche")
+    assert await store.find_key("ada", other.key_id) == other
+
+
+async def test_a_store_knows_whether_anybody_ever_had_a_key(store: KeyStore) -> None:
+    assert not await store.has_secrets()
+    await store.add_key(a_key(), "hash")
+    await store.revoke_key("ada", a_key().key_id, at=NOON, reason=None)
+    assert await store.has_secrets()
+
+
+async def test_the_address_is_that_of_the_newest_use(store: KeyStore) -> None:
+    key = a_key()
+    await store.add_key(key, "hash")
+    later = NOON + timedelta(hours=1)
+    for use, address in (
+        (Use(1, NOON, "192.0.2.1"), "192.0.2.1"),
+        (Use(1, later, "::1"), "::1"),
+        (Use(1, NOON, "192.0.2.2"), "::1"),
+        (Use(1, later, "192.0.2.3"), "192.0.2.3"),
+        (Use(1, later + MOMENT), None),
+    ):
+        await store.record_use({key.key_id: use})
+        found = await store.find_key("ada", key.key_id)
+        assert found is not None
+        assert found.last_used_from == address
+
+
+async def test_a_damaged_claim_or_session_is_the_stores_trouble_and_never_access(store: KeyStore, world: World) -> None:
+    await ask(store, digest=b"digest")
+    token = await world.ring.sessions.begin(await world.principal())
+    for damage in ("garbage", "", "2099-01-01T00:00:00"):
+        world.sql(f"UPDATE claims SET lapses_at = '{damage}'")
+        world.sql(f"UPDATE sessions SET signed_in_at = '{damage}'")
+        with pytest.raises(StoreUnavailableError):
+            await store.find_invitation(b"digest")
+        with pytest.raises(StoreUnavailableError):
+            await world.ring.sessions.principal(token)
