@@ -81,3 +81,68 @@ def test_a_key_opens_every_alias_unless_it_is_told_which() -> None:
     assert EVERYTHING.opens("anything")
     assert Grant(frozenset(), frozenset({"notes"}), None).opens("notes")
     assert not Grant(frozenset(), frozenset({"notes"}), None).opens("keys")
+
+
+@given(GRANTS, REQUESTS)
+def test_a_grant_covers_whatever_it_may_hand_on(maker: Grant, requested: RequestedGrant) -> None:
+    try:
+        child = maker.child(requested, NOW)
+    except NotPermittedError:
+        return
+    assert maker.covers(child)
+
+
+@given(GRANTS)
+def test_a_grant_covers_itself(grant: Grant) -> None:
+    assert grant.covers(grant)
+
+
+@given(GRANTS, GRANTS)
+def test_grants_that_cover_each_other_are_the_same(one: Grant, other: Grant) -> None:
+    assert (one.covers(other) and other.covers(one)) == (one == other)
+
+
+@given(GRANTS, GRANTS, GRANTS)
+def test_a_grant_covers_what_one_covers_that_it_covers(wide: Grant, middle: Grant, narrow: Grant) -> None:
+    if wide.covers(middle) and middle.covers(narrow):
+        assert wide.covers(narrow)
+
+
+@given(GRANTS, GRANTS)
+def test_to_cover_is_to_be_able_to_do_all_of_it_at_any_time(one: Grant, other: Grant) -> None:
+    moments = [NOW, *(end + step for end in (one.expires_at, other.expires_at) if end for step in AROUND)]
+    assert one.covers(other) == all(can(one, moment) >= can(other, moment) for moment in (*moments, THE_LAST))
+
+
+AROUND = (timedelta(microseconds=-1), timedelta(0))
+THE_LAST = datetime.max.replace(tzinfo=UTC)
+ALL_ALIASES = ("keys", "notes", "tickets", "one made later")
+
+
+def can(grant: Grant, now: datetime) -> set[tuple[str, str]]:
+    """All that a key with this grant may do at a moment; that it is good at all is something, too."""
+    if grant.expires_at is not None and grant.expires_at <= now:
+        return set()
+    opened = {alias for alias in ALL_ALIASES if grant.opens(alias)}
+    return {("is", "good")} | {("has", scope) for scope in grant.scopes} | {("opens", alias) for alias in opened}
+
+
+EDGE = NOW + timedelta(days=1)
+NOTES = frozenset({"notes"})
+
+
+@pytest.mark.parametrize(
+    ("other", "covered"),
+    [
+        (Grant(frozenset({"a"}), NOTES, EDGE), True),
+        (Grant(frozenset(), frozenset(), EDGE - timedelta(microseconds=1)), True),
+        (Grant(frozenset({"a", "b"}), NOTES, EDGE), False),
+        (Grant(frozenset({"a"}), NOTES | {"keys"}, EDGE), False),
+        (Grant(frozenset({"a"}), None, EDGE), False),
+        (Grant(frozenset({"a"}), NOTES, EDGE + timedelta(microseconds=1)), False),
+        (Grant(frozenset({"a"}), NOTES, None), False),
+    ],
+)
+def test_what_goes_beyond_in_one_respect_is_not_covered(other: Grant, *, covered: bool) -> None:
+    assert Grant(frozenset({"a"}), NOTES, EDGE).covers(other) is covered
+    assert Grant(frozenset({"a", "b"}), None, None).covers(other)

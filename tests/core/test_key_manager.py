@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from mcp_keys_server import (
@@ -10,6 +12,7 @@ from mcp_keys_server import (
     RequestedGrant,
 )
 from mcp_keys_server.core.key_manager import PAGE_SIZE
+from mcp_keys_server.core.records import Person
 from tests.world import NOTHING_SPECIAL, World
 
 pytestmark = pytest.mark.anyio
@@ -157,3 +160,79 @@ async def test_a_field_that_breaks_its_rule_is_refused_through_whatever_door(wor
     with pytest.raises(InvalidFieldError, match="^reason: "):
         await world.ring.manager.revoke_key(ada, key_id=ada.key_id, reason="a\nb")
     assert len((await world.ring.manager.list_keys(ada)).keys) == 1
+
+
+async def test_a_key_sees_itself_and_those_that_it_made(world: World) -> None:
+    ada = await world.principal(requested=WRITE_ONLY)
+    made, _ = await world.ring.manager.create_key(ada, name="x", requested=NOTHING_SPECIAL)
+    asked = await world.ring.manager.create_unclaimed_key(ada, name="x", requested=NOTHING_SPECIAL)
+    for key in (made, asked):
+        assert await world.ring.manager.find_key(ada, key_id=key.key_id) == key
+    assert (await world.ring.manager.find_key(ada, key_id=ada.key_id)).key_id == ada.key_id
+
+
+async def test_a_key_without_keys_read_sees_neither_its_maker_nor_any_other(world: World) -> None:
+    ada = await world.principal()
+    child, key = await world.ring.manager.create_key(ada, name="x", requested=WRITE_ONLY)
+    principal = await world.ring.verifier.verify(key.reveal())
+    sibling, _ = await world.ring.manager.create_key(ada, name="x", requested=NOTHING_SPECIAL)
+    unrelated, _ = await world.key()
+    for other in (ada.key_id, sibling.key_id, unrelated.key_id):
+        with pytest.raises(NotPermittedError, match="keys:read"):
+            await world.ring.manager.find_key(principal, key_id=other)
+        await world.ring.manager.find_key(ada, key_id=other)
+    assert (await world.ring.manager.find_key(ada, key_id=child.key_id)) == child
+
+
+async def test_a_person_sees_all_of_their_keys_and_nobody_elses(world: World) -> None:
+    adas, _ = await world.key("ada")
+    bobs, _ = await world.key("bob")
+    assert await world.ring.manager.find_key(Person("ada"), key_id=adas.key_id) == adas
+    assert (await world.ring.manager.list_keys(Person("ada"))).keys == [adas]
+    with pytest.raises(KeyNotFoundError):
+        await world.ring.manager.find_key(Person("ada"), key_id=bobs.key_id)
+
+
+async def test_what_can_be_no_key_id_is_found_nowhere(world: World) -> None:
+    ada = await world.principal()
+    with pytest.raises(InvalidFieldError, match="^key_id: "):
+        await world.ring.manager.find_key(ada, key_id="Laptop")
+    with pytest.raises(KeyNotFoundError):
+        await world.ring.manager.find_key(ada, key_id="key_0123456789abcdef")
+
+
+async def test_a_new_name_is_all_that_changes(world: World) -> None:
+    ada = await world.principal()
+    record, key = await world.key()
+    other, _ = await world.key()
+    renamed = await world.ring.manager.rename_key(ada, key_id=record.key_id, name="  Büro ")
+    assert renamed == replace(record, name="Büro")
+    assert await world.ring.manager.find_key(ada, key_id=record.key_id) == renamed
+    assert await world.ring.manager.find_key(ada, key_id=other.key_id) == other
+    await world.ring.verifier.verify(key.reveal())
+
+
+async def test_renaming_takes_keys_write_and_a_key_of_ones_own(world: World) -> None:
+    ada = await world.principal()
+    reader = await world.principal(requested=READ_ONLY)
+    bobs, _ = await world.key("bob")
+    with pytest.raises(NotPermittedError, match="keys:write"):
+        await world.ring.manager.rename_key(reader, key_id=reader.key_id, name="x")
+    for key_id in (bobs.key_id, "key_0123456789abcdef"):
+        with pytest.raises(KeyNotFoundError):
+            await world.ring.manager.rename_key(ada, key_id=key_id, name="x")
+    for key_id, name, field in ((ada.key_id, "a\nb", "name"), ("Laptop", "x", "key_id")):
+        with pytest.raises(InvalidFieldError, match=f"^{field}: "):
+            await world.ring.manager.rename_key(ada, key_id=key_id, name=name)
+    assert {name for (name,) in world.sql("SELECT name FROM keys")} == {"A key"}
+
+
+async def test_a_person_makes_renames_and_revokes_keys(world: World) -> None:
+    ada = Person("ada")
+    record, key = await world.ring.manager.create_key(ada, name="x", requested=NOTHING_SPECIAL)
+    assert (record.parent_key_id, record.grant.scopes) == (None, frozenset({"keys:read"}))
+    await world.ring.verifier.verify(key.reveal())
+    assert (await world.ring.manager.rename_key(ada, key_id=record.key_id, name="y")).name == "y"
+    await world.ring.manager.revoke_key(ada, key_id=record.key_id, reason=None)
+    with pytest.raises(InvalidApiKeyError):
+        await world.ring.verifier.verify(key.reveal())

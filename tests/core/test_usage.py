@@ -107,3 +107,44 @@ async def test_only_so_many_keys_wait_to_be_written(monkeypatch: pytest.MonkeyPa
         log.note(key_id, NOON, None)
     await log.write()
     assert tape.written == [{"a": Use(2, NOON), "b": Use(1, NOON)}]
+
+
+async def test_the_newest_use_says_where_it_came_from_and_nothing_earlier_does() -> None:
+    tape = Tape()
+    log = UsageLog(tape.record_use)
+    for key_id, client in (("a", "192.0.2.1"), ("a", "::1"), ("b", "192.0.2.1"), ("b", None)):
+        log.note(key_id, NOON, client)
+    await log.write()
+    assert tape.written == [{"a": Use(2, NOON, "::1"), "b": Use(2, NOON)}]
+
+
+async def test_what_could_not_be_written_keeps_its_address_until_a_newer_use_has_one() -> None:
+    tape = Tape()
+    log = UsageLog(tape.record_use)
+    tape.broken = True
+    for key_id in ("a", "b"):
+        log.note(key_id, NOON, "192.0.2.1")
+    with pytest.raises(StoreUnavailableError):
+        await log.write()
+    tape.broken = False
+    log.note("b", NOON + timedelta(hours=1), None)
+    await log.write()
+    assert tape.written == [{"a": Use(1, NOON, "192.0.2.1"), "b": Use(2, NOON + timedelta(hours=1))}]
+
+
+async def test_what_came_while_writing_failed_is_newer_than_what_failed() -> None:
+    written: list[Mapping[str, Use]] = []
+
+    async def fail_once(uses: Mapping[str, Use]) -> None:
+        if not written:
+            written.append({})
+            log.note("a", NOON + timedelta(hours=1), "::1")
+            raise StoreUnavailableError("full")
+        written.append(uses)
+
+    log = UsageLog(fail_once)
+    log.note("a", NOON, "192.0.2.1")
+    with pytest.raises(StoreUnavailableError):
+        await log.write()
+    await log.write()
+    assert written[1:] == [{"a": Use(2, NOON + timedelta(hours=1), "::1")}]

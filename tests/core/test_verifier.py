@@ -248,3 +248,26 @@ async def test_first_uses_of_many_keys_at_once_are_all_answered(world: World) ->
     async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
         principals = await asyncio.gather(*(restarted.verifier.verify(key.reveal()) for key in keys for _ in range(5)))
     assert len({principal.key_id for principal in principals}) == 20
+
+
+async def test_the_address_of_the_client_is_noted_with_the_use(world: World) -> None:
+    _, key = await world.key()
+    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+        await ring.verifier.verify(key.reveal(), client="192.0.2.1")
+        await ring.verifier.verify(key.reveal(), client="2001:db8::7")
+    (used,) = await world.ring.administration.list_keys()
+    assert (used.use_count, used.last_used_at, used.last_used_from) == (2, world.clock.now, "2001:db8::7")
+    world.clock.advance(seconds=1)
+    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+        await ring.verifier.verify(key.reveal())
+    (used,) = await world.ring.administration.list_keys()
+    assert (used.use_count, used.last_used_at, used.last_used_from) == (3, world.clock.now, None)
+
+
+async def test_the_address_of_whoever_is_refused_is_noted_nowhere(world: World) -> None:
+    record, key = await world.key()
+    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+        await ring.administration.revoke_key(record.key_id, reason=None)
+        with pytest.raises(InvalidApiKeyError):
+            await ring.verifier.verify(key.reveal(), client="192.0.2.1")
+    assert world.sql("SELECT last_used_at, last_used_from FROM keys") == [(None, None)]

@@ -3,17 +3,21 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import bcrypt
 import pytest
 
-from mcp_keys_server import UnusableDatabaseError, open_key_ring
+from mcp_keys_server import ApiKey, Grant, KeyRecord, UnusableDatabaseError, UserRecord, open_key_ring
+from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from mcp_keys_server.core.records import Person
 from mcp_keys_server.stores import sqlite_file
 from mcp_keys_server.stores.sqlite_connections import open_connections
-from tests.world import World, open_world
+from tests.world import NOTHING_SPECIAL, World, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -210,3 +214,80 @@ async def test_the_database_itself_refuses_to_undo_a_revocation(world: World) ->
             with pytest.raises(sqlite3.IntegrityError, match="never undone"):
                 connection.execute(f"UPDATE keys SET revoked_at = {undo}")
         connection.execute("UPDATE keys SET use_count = 7")
+
+
+async def test_the_database_itself_refuses_to_spend_a_claim_twice_or_to_change_when_it_was(world: World) -> None:
+    ada = Person("ada")
+    open_one = await world.ring.manager.create_unclaimed_key(ada, name="x", requested=NOTHING_SPECIAL)
+    spent = await world.ring.manager.create_unclaimed_key(ada, name="x", requested=NOTHING_SPECIAL)
+    spent, _ = await world.ring.manager.claim_key(ada, key_id=spent.key_id, claimed_from="192.0.2.7")
+    for change in (
+        "claimed_at = '2099-01-01T00:00:00.000000+00:00'",
+        "claimed_at = NULL",
+        "claimed_from = '198.51.100.1'",
+        "lapses_at = '2099-01-01T00:00:00.000000+00:00'",
+    ):
+        with pytest.raises(sqlite3.IntegrityError, match="spent once"):
+            world.sql(f"UPDATE claims SET {change} WHERE key_id = '{spent.key_id}'")
+    world.sql(f"UPDATE claims SET lapses_at = lapses_at WHERE key_id = '{open_one.key_id}'")
+    assert await world.ring.manager.find_key(ada, key_id=spent.key_id) == spent
+
+
+def make_first_schema(path: Path, key: ApiKey, checksum_secret: bytes) -> None:
+    """A database as the first version made it, with a user, a key and its secret."""
+    noon = "2026-11-01T12:00:00.000000+00:00"
+    key_hash = bcrypt.hashpw(key.reveal().encode(), bcrypt.gensalt(CHEAPEST_COST)).decode()
+    number, script = sqlite_file._migrations()[0]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA application_id = 0x4D4B5331")
+        connection.executescript(script)
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("INSERT INTO meta VALUES ('checksum_secret', ?)", (checksum_secret,))
+        connection.execute("INSERT INTO users VALUES ('ada', 'ada@example.com', 'Ada', ?, NULL)", (noon,))
+        connection.execute(
+            "INSERT INTO keys VALUES ('key_0123456789abcdef', 'ada', 'Laptop', 'keys:read keys:write', NULL, NULL, ?, "
+            "NULL, NULL, NULL, ?, 7)",
+            (noon, noon),
+        )
+        connection.execute("INSERT INTO secrets VALUES (?, 'key_0123456789abcdef', ?, ?)", (key.prefix, key_hash, noon))
+    path.chmod(0o600)
+
+
+async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys_are_good(tmp_path: Path) -> None:
+    path, checksum_secret = tmp_path / "keys.db", b"s" * 32
+    key = KeyMint(checksum_secret).mint()
+    make_first_schema(path, key, checksum_secret)
+    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    for _ in range(2):
+        async with open_world(path) as world:
+            principal = await world.ring.verifier.verify(key.reveal())
+            record = await world.ring.manager.current_key(principal)
+            assert record == KeyRecord(
+                "key_0123456789abcdef",
+                "ada",
+                "Laptop",
+                key.prefix,
+                Grant(frozenset({"keys:read", "keys:write"}), None, None),
+                None,
+                noon,
+                last_used_at=record.last_used_at,
+                use_count=record.use_count,
+            )
+            assert record.use_count >= 7
+            assert await world.ring.administration.list_users() == [UserRecord("ada", "ada@example.com", "Ada", noon)]
+            assert world.sql("PRAGMA user_version") == [(2,)]
+    async with open_world(path) as world:
+        principal = await world.ring.verifier.verify(key.reveal())
+        asked = await world.ring.manager.create_unclaimed_key(principal, name="x", requested=NOTHING_SPECIAL)
+        _, claimed = await world.ring.manager.claim_key(principal, key_id=asked.key_id, claimed_from=None)
+        await world.ring.verifier.verify(claimed.reveal())
+        assert await world.ring.sessions.principal(await world.ring.sessions.begin(principal)) == principal
+
+
+async def test_a_database_that_is_not_there_is_made_only_where_it_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "keys.db"
+    with pytest.raises(UnusableDatabaseError, match="does not exist"):
+        async with open_key_ring(path, create=False, bcrypt_cost=CHEAPEST_COST):
+            raise AssertionError
+    assert list(tmp_path.iterdir()) == []
