@@ -65,7 +65,7 @@ def client_address(scope: Scope) -> str:
 def _address(host: str) -> str:
     # Behind a proxy it is what the proxy has written there, which is kept and shown only if it is an address.
     try:
-        return str(ip_address(host))
+        return str(ip_address(host.partition("%")[0]))  # without a zone, which is free text
     except ValueError:
         return "unknown"
 

@@ -68,10 +68,9 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
         async with sessions.run():
             yield
 
-    app = Starlette(
+    interfaces = Starlette(
         routes=[
             Mount("/u", KeyGuard(endpoints, ring.verifier)),
-            Mount("/keys", build_pages(ring, policy, clock=clock)),
             Route("/", _to_the_pages),
             Route("/keys", _to_the_pages),
             Route("/healthz", _health),
@@ -80,9 +79,6 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
             Route("/.well-known/{rest:path}", _no_metadata, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ],
         middleware=[
-            Middleware(
-                TrustedProxies, addresses=settings.trusted_proxy_addresses, user_header=settings.trusted_user_header
-            ),
             # Outside of all that refuses, so that web applications that are allowed to call can read refusals.
             Middleware(
                 CORSMiddleware,
@@ -94,9 +90,19 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
             ),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _server_error},
-        lifespan=lifespan,
     )
     # A redirect would be made of the Host header, which is the caller's.
+    interfaces.router.redirect_slashes = False
+    app = Starlette(
+        # The pages are read by nobody's scripts, so what says whose may is not theirs.
+        routes=[Mount("/keys", build_pages(ring, policy, clock=clock)), Mount("/", interfaces)],
+        middleware=[
+            Middleware(
+                TrustedProxies, addresses=settings.trusted_proxy_addresses, user_header=settings.trusted_user_header
+            ),
+        ],
+        lifespan=lifespan,
+    )
     app.router.redirect_slashes = False
     return app
 

@@ -15,12 +15,13 @@ class SqliteSessions:
     def __init__(self, connections: SqliteConnections) -> None:
         self._connections = connections
 
-    async def add_session(self, digest: bytes, key_id: str, *, at: datetime, forget: datetime) -> None:
+    async def add_session(self, digest: bytes, key_id: str, *, at: datetime, forget: datetime, most: int) -> None:
         now = sql.to_text(at)
 
         async def work(connection: aiosqlite.Connection) -> None:
             await connection.execute(sql.FORGET_SESSIONS, (sql.to_text(forget),))
             await connection.execute(sql.ADD_SESSION, (digest, key_id, now, now))
+            await connection.execute(sql.END_OLDEST_SESSIONS, (key_id, most))
 
         await self._connections.write(work)
 

@@ -96,6 +96,12 @@ CLAIMED_KEY = "SELECT * FROM key_records WHERE key_id = ?"
 
 ADD_SESSION = "INSERT INTO sessions (session_digest, key_id, signed_in_at, seen_at) VALUES (?, ?, ?, ?)"
 FORGET_SESSIONS = "DELETE FROM sessions WHERE signed_in_at <= ?"
+END_OLDEST_SESSIONS = """
+DELETE FROM sessions
+WHERE key_id = ?1 AND session_digest NOT IN (
+    SELECT session_digest FROM sessions WHERE key_id = ?1 ORDER BY signed_in_at DESC LIMIT ?2
+)
+"""
 END_SESSION = "DELETE FROM sessions WHERE session_digest = ?"
 NOTE_VISIT = "UPDATE sessions SET seen_at = max(?, seen_at) WHERE session_digest = ?"
 FIND_SESSION = """

@@ -8,7 +8,7 @@ import pytest
 from mcp_keys_server import InvalidApiKeyError, Principal, RequestedGrant, open_key_ring
 from mcp_keys_server.core.errors import SessionEndedError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
-from mcp_keys_server.core.sessions import BETWEEN_NOTES, LONGEST_IDLE, LONGEST_LIFE
+from mcp_keys_server.core.sessions import BETWEEN_NOTES, LONGEST_IDLE, LONGEST_LIFE, MOST_OF_A_KEY
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +49,19 @@ async def test_every_session_of_a_key_has_a_token_of_its_own(world: World) -> No
     ada = await world.principal()
     assert len({await begin(world, ada) for _ in range(20)}) == 20
     assert sessions_kept(world) == 20
+
+
+async def test_a_key_has_only_so_many_sessions_and_loses_the_oldest(world: World) -> None:
+    ada, other = await world.principal(), await world.principal()
+    untouched = await begin(world, other)
+    tokens = []
+    for _ in range(MOST_OF_A_KEY + 2):
+        world.clock.advance(seconds=1)
+        tokens.append(await begin(world, ada))
+    for token in tokens[:2]:
+        await ended(world, token)
+    for token in [*tokens[2:], untouched]:
+        await world.ring.sessions.principal(token)
 
 
 async def test_a_session_is_over_when_nobody_came_for_so_long(world: World) -> None:

@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from mcp_keys_server.auth.answers import SECONDS_TO_RETRY_AFTER
+from mcp_keys_server.auth.guard import client_address
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import (
     InvalidFieldError,
@@ -84,9 +85,11 @@ def build_pages(ring: KeyRing, policy: HostPolicy, *, clock: Clock = utc_now) ->
     return PageGuard(app, policy)
 
 
-async def _explain(_: Request, error: Exception) -> Response:
+async def _explain(request: Request, error: Exception) -> Response:
     if isinstance(error, StoreUnavailableError):
         logger.error("a page cannot be shown: %s", error)
+    else:
+        logger.info("refused: %s client=%s", error, client_address(request.scope))
     status, heading, text = _PAGES[type(error)]
     answer = page("message.html", status, heading=heading, text=text or f"{error}.")
     if status == 503:  # noqa: PLR2004

@@ -11,7 +11,7 @@ from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import ClaimNotOpenError, KeyNotFoundError
 from mcp_keys_server.core.key_manager import KeyManager
 from mcp_keys_server.core.records import Actor, KeyRecord, KeyStatus
-from mcp_keys_server.server.pages.forms import read_form
+from mcp_keys_server.server.pages.forms import form_route, read_form
 from mcp_keys_server.server.pages.handed_over import handed_over
 from mcp_keys_server.server.pages.rendering import page
 from mcp_keys_server.server.pages.visitors import Visitors
@@ -29,10 +29,7 @@ class ClaimPages:
         self._clock = clock
 
     def routes(self) -> list[Route]:
-        return [
-            Route("/{key_id}/claim", self.show),
-            Route("/{key_id}/claim", self.claim, methods=["POST"]),
-        ]
+        return [form_route("/{key_id}/claim", self.show, self.claim)]
 
     async def show(self, request: Request) -> Response:
         actor = await self._visitors.actor(request)

@@ -1,10 +1,12 @@
 """Reading what a form sends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from mcp_keys_server.core.api_key import contains_api_key
 
@@ -13,6 +15,18 @@ LARGEST_FORM = 16 * 1024
 MOST_FIELDS = 64
 
 _FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def form_route(path: str, show: Handler, take: Handler) -> Route:
+    """A page and what its form sends, at one path."""
+
+    async def either(request: Request) -> Response:
+        return await (take if request.method == "POST" else show)(request)
+
+    return Route(path, either, methods=["GET", "POST"])
 
 
 class Form:

@@ -12,7 +12,7 @@ from mcp_keys_server.core.errors import ClaimNotOpenError
 from mcp_keys_server.core.invitations import Invitations
 from mcp_keys_server.core.records import KeyRecord, KeyStatus
 from mcp_keys_server.server.addresses import invitation_path
-from mcp_keys_server.server.pages.forms import read_form
+from mcp_keys_server.server.pages.forms import form_route, read_form
 from mcp_keys_server.server.pages.handed_over import handed_over
 from mcp_keys_server.server.pages.rendering import page
 
@@ -29,8 +29,7 @@ class InvitationPages:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/invitation/{code}", self.show),
-            Route("/invitation/{code}", self.accept, methods=["POST"]),
+            form_route("/invitation/{code}", self.show, self.accept),
             Route("/invitation/{code}/revoke", self.disown, methods=["POST"]),
         ]
 

@@ -9,21 +9,19 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from mcp_keys_server.core.clock import Clock, utc_now
-from mcp_keys_server.core.errors import InvalidFieldError, NotPermittedError
+from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, NotPermittedError
 from mcp_keys_server.core.field_rules import check_aliases, check_life, check_scopes, parse_name
-from mcp_keys_server.core.grant import KEYS_ALIAS, KEYS_WRITE, RequestedGrant
-from mcp_keys_server.core.key_manager import KeyManager
-from mcp_keys_server.core.records import Actor
+from mcp_keys_server.core.grant import KEYS_ALIAS, KEYS_READ, KEYS_WRITE, RequestedGrant
+from mcp_keys_server.core.key_manager import KeyManager, KeyPage
+from mcp_keys_server.core.records import Actor, KeyRecord, Principal
 from mcp_keys_server.server.addresses import claim_path
-from mcp_keys_server.server.pages.forms import Form, read_form
+from mcp_keys_server.server.pages.forms import Form, form_route, read_form
 from mcp_keys_server.server.pages.rendering import page
 from mcp_keys_server.server.pages.signing_in import KEYS_PAGE
 from mcp_keys_server.server.pages.visitors import Visitors
 
 logger = logging.getLogger(__name__)
 
-# What happened on the page before, told by a word in the address and by nothing that somebody else could write.
-_DONE: Final = {"revoked": "The key was revoked. Whatever used it is refused from now on.", "renamed": "Renamed."}
 _EMPTY: Final = Form({})
 
 
@@ -37,12 +35,9 @@ class KeyPages:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/", self.show),
-            Route("/", self.create, methods=["POST"]),
-            Route("/{key_id}/rename", self.ask_for_name),
-            Route("/{key_id}/rename", self.rename, methods=["POST"]),
-            Route("/{key_id}/revoke", self.ask_to_revoke),
-            Route("/{key_id}/revoke", self.revoke, methods=["POST"]),
+            form_route("/", self.show, self.create),
+            form_route("/{key_id}/rename", self.ask_for_name, self.rename),
+            form_route("/{key_id}/revoke", self.ask_to_revoke, self.revoke),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -67,7 +62,7 @@ class KeyPages:
     ) -> Response:
         asked = request.query_params
         include_ended = asked.get("all") == "1"
-        found = await self._manager.list_keys(actor, include_ended=include_ended, cursor=asked.get("after"))
+        found = await self._keys(actor, include_ended=include_ended, cursor=asked.get("after"))
         return page(
             "keys.html",
             status,
@@ -76,11 +71,23 @@ class KeyPages:
             next_cursor=found.next_cursor,
             include_ended=include_ended,
             now=self._clock(),
-            done=_DONE.get(asked.get("done", ""), ""),
+            changed=await self._changed(actor, asked.get("changed")),
             form=form,
             chosen=form.texts("scopes") if form is not _EMPTY else actor.grant.scopes - {KEYS_WRITE},
             errors=errors or {},
         )
+
+    async def _keys(self, actor: Actor, *, include_ended: bool, cursor: str | None) -> KeyPage:
+        if isinstance(actor, Principal) and KEYS_READ not in actor.grant.scopes:
+            return KeyPage([await self._manager.current_key(actor)], None)
+        return await self._manager.list_keys(actor, include_ended=include_ended, cursor=cursor)
+
+    async def _changed(self, actor: Actor, key_id: str | None) -> KeyRecord | None:
+        """The key that the address says was changed: told as it is now, since anybody can write an address."""
+        try:
+            return await self._manager.find_key(actor, key_id=key_id or "")
+        except (InvalidFieldError, KeyNotFoundError, NotPermittedError):
+            return None
 
     async def ask_for_name(self, request: Request) -> Response:
         actor = await self._visitors.actor(request)
@@ -96,7 +103,7 @@ class KeyPages:
         except InvalidFieldError as error:
             return page("rename.html", 400, key=key, name=form.kept("name"), error=error.rule)
         logger.info("renamed: key_id=%s user_id=%s by=%s", key.key_id, key.user_id, actor.key_id or "person")
-        return RedirectResponse(f"{KEYS_PAGE}?done=renamed", 303)
+        return RedirectResponse(f"{KEYS_PAGE}?changed={key.key_id}", 303)
 
     async def ask_to_revoke(self, request: Request) -> Response:
         actor = await self._visitors.actor(request)
@@ -113,7 +120,7 @@ class KeyPages:
             is_current, reason = key.key_id == actor.key_id, form.kept("reason")
             return page("revoke.html", 400, key=key, is_current=is_current, reason=reason, error=error.rule)
         logger.info("revoked: key_id=%s user_id=%s by=%s", key.key_id, key.user_id, actor.key_id or "person")
-        return RedirectResponse(f"{KEYS_PAGE}?done=revoked", 303)
+        return RedirectResponse(f"{KEYS_PAGE}?changed={key.key_id}", 303)
 
 
 def _read(form: Form) -> tuple[RequestedGrant | None, dict[str, str]]:

@@ -1,12 +1,17 @@
 """What holds for every page: under which names it answers, who may send it a form, and what browsers are told."""
 
+import logging
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mcp_keys_server.auth.guard import client_address
 from mcp_keys_server.server.host_policy import HostPolicy
+from mcp_keys_server.server.pages.rendering import page
+
+logger = logging.getLogger(__name__)
 
 _HEADERS: Final = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -20,12 +25,6 @@ _HEADERS: Final = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 _ONLY_HTTPS: Final = "max-age=31536000"
-_WRONG_HOST: Final = PlainTextResponse(
-    "This server is not known under this name. If it should be: its operator sets public_url or allowed_hosts.\n", 421
-)
-_FOREIGN_FORM: Final = PlainTextResponse(
-    "This did not come from a page of this server, so nothing was done. Open the page anew and try again.\n", 403
-)
 
 
 class PageGuard:
@@ -58,9 +57,11 @@ class PageGuard:
         headers = Headers(scope=scope)
         app = self._app
         if not self._policy.answers(headers.get("host", "")):
-            app = _WRONG_HOST
+            logger.info("refused: a page under another name client=%s", client_address(scope))
+            app = _wrong_host()
         elif scope["method"] not in ("GET", "HEAD") and not self._is_own_form(headers):
-            app = _FOREIGN_FORM
+            logger.info("refused: a form of another site client=%s", client_address(scope))
+            app = _foreign_form()
         await app(scope, receive, send_guarded)
 
     def _is_own_form(self, headers: Headers) -> bool:
@@ -69,3 +70,13 @@ class PageGuard:
             return sites == ["same-origin"]
         # Compared whole: an origin that is taken apart first may be one that cannot be.
         return origins in [[f"{scheme}://{headers['host']}"] for scheme in self._schemes]
+
+
+def _wrong_host() -> Response:
+    text = "Its operator can set public_url or allowed_hosts, if it should be."
+    return page("message.html", 421, heading="This server is not known under this name", text=text)
+
+
+def _foreign_form() -> Response:
+    text = "It did not come from a page of this server. Open the page anew and try again."
+    return page("message.html", 403, heading="Nothing was done", text=text)

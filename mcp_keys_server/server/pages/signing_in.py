@@ -11,7 +11,7 @@ from starlette.routing import Route
 from mcp_keys_server.auth.guard import client_address
 from mcp_keys_server.core.errors import InvalidApiKeyError, NotPermittedError
 from mcp_keys_server.core.verifier import KeyVerifier
-from mcp_keys_server.server.pages.forms import read_form
+from mcp_keys_server.server.pages.forms import form_route, read_form
 from mcp_keys_server.server.pages.rendering import page
 from mcp_keys_server.server.pages.visitors import NotSignedInError, Visitors
 from mcp_keys_server.server.throttle import FailureThrottle
@@ -33,8 +33,7 @@ class SignInPages:
 
     def routes(self) -> list[Route]:
         return [
-            Route("/sign-in", self.show),
-            Route("/sign-in", self.sign_in, methods=["POST"]),
+            form_route("/sign-in", self.show, self.sign_in),
             Route("/sign-out", self.sign_out, methods=["POST"]),
         ]
 

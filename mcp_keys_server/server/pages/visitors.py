@@ -19,6 +19,9 @@ class NotSignedInError(Exception):
 class UnknownPersonError(Exception):
     """The proxy has signed in somebody who is no user here, or is disabled."""
 
+    def __init__(self) -> None:
+        super().__init__("a trusted proxy names nobody who is a user")
+
 
 class Visitors:
     """Says on whose behalf a page is asked for, by what holds at this moment."""
@@ -28,7 +31,8 @@ class Visitors:
         self._store = store
         self._https = https
         # The prefix makes browsers keep the cookie to this very host, over HTTPS (RFC 6265bis section 4.1.3.2).
-        self._cookie = "__Host-mcp_keys_session" if https else "mcp_keys_session"
+        # Without it, one of ours goes no further than to our pages: all ports of a host share their cookies.
+        self._cookie, self._path = ("__Host-mcp_keys_session", "/") if https else ("mcp_keys_session", "/keys/")
 
     async def actor(self, request: Request) -> Actor:
         """
@@ -63,7 +67,7 @@ class Visitors:
             self._cookie,
             token,
             max_age=int(LONGEST_LIFE.total_seconds()),
-            path="/",
+            path=self._path,
             secure=self._https,
             httponly=True,
             # Not strict: the link to a claim is opened from another site or program, and its owner is signed in.
@@ -72,10 +76,17 @@ class Visitors:
 
     async def sign_out(self, request: Request, response: Response) -> None:
         await self._sessions.end(self._token(request))
-        response.delete_cookie(self._cookie, path="/", secure=self._https, httponly=True, samesite="lax")
+        response.delete_cookie(self._cookie, path=self._path, secure=self._https, httponly=True, samesite="lax")
 
     def _token(self, request: Request) -> str:
-        return request.cookies.get(self._cookie, "")
+        sent = [
+            value.strip()
+            for header in request.headers.getlist("cookie")
+            for name, _, value in (part.partition("=") for part in header.split(";"))
+            if name.strip() == self._cookie
+        ]
+        # Of two, one was planted by another program on this host, and which one cannot be told.
+        return sent[0] if len(sent) == 1 else ""
 
     async def _person(self, named: str) -> Person:
         try:

@@ -218,7 +218,6 @@ async def test_failures_are_counted_by_the_address_that_the_proxy_tells(world: W
         assert (await visitor.sign_in(key)).status_code == status
 
 
-@pytest.mark.xfail(reason="guard.client_address keeps the zone of an IPv6 address, which may be any text", strict=True)
 async def test_the_zone_of_an_address_is_no_place_for_text(world: World, visitor_from: From) -> None:
     visitor = visitor_from(PROXY)
     visitor.http.headers["x-forwarded-for"] = "fe80::1%<b>\x1b[31m"

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp
 from mcp_keys_server import ApiKey, RequestedGrant
 from mcp_keys_server.server.throttle import SIGN_INS, FailureThrottle
 from mcp_keys_server.settings import Settings
-from tests.server.pages.conftest import HTTPS, Visit, Visitor, app_with, client, in_the_database, text_of
+from tests.server.pages.conftest import COOKIE, HTTPS, Visit, Visitor, app_with, client, in_the_database, text_of
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -156,7 +156,7 @@ async def test_the_cookie_of_a_session_is_for_this_server_and_no_script(world: W
     visitor, line = await sign_in_over(app, "http://localhost:8000", key)
     name, rest = line.split("=", 1)
     attributes = {part.strip().lower() for part in rest.split(";")[1:]}
-    assert (name, attributes) == ("mcp_keys_session", {"httponly", "max-age=43200", "path=/", "samesite=lax"})
+    assert (name, attributes) == ("mcp_keys_session", {"httponly", "max-age=43200", "path=/keys/", "samesite=lax"})
     assert len(visitor.session) == 43
     await visitor.http.aclose()
 
@@ -177,3 +177,19 @@ async def test_over_https_the_cookie_is_kept_to_https_and_to_this_very_host(worl
     assert all(word in gone for word in ("__host-mcp_keys_session=", "secure", "path=/", "max-age=0"))
     for each in (visitor, stolen):
         await each.http.aclose()
+
+
+async def test_of_two_cookies_neither_counts(world: World, app: ASGIApp) -> None:
+    _, key = await world.key()
+    visitor, _ = await sign_in_over(app, "http://localhost:8000", key)
+    session = visitor.session
+    visitor.http.cookies.clear()
+    for cookies, counts in (
+        (f"{COOKIE}={session}", True),
+        (f"other=1; {COOKIE}={session}", True),
+        (f"{COOKIE}={session}; {COOKIE}=planted", False),
+        (f"{COOKIE}=planted; {COOKIE}={session}", False),
+    ):
+        answer = await visitor.get("/keys/", {"cookie": cookies})
+        assert (answer.status_code == 200) is counts
+    await visitor.http.aclose()

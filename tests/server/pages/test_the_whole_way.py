@@ -90,15 +90,16 @@ async def test_a_key_gets_another_name(ada: Visitor) -> None:
     key_id = await ada.create("Laptop")
     assert 'value="Laptop"' in (await ada.get(f"/keys/{key_id}/rename")).text
     answer = await ada.post(f"/keys/{key_id}/rename", {"name": " Desk "})
-    assert answer.headers["location"] == "/keys/?done=renamed"
-    after = text_of(await ada.get("/keys/?done=renamed"))
-    assert "Renamed." in after
-    assert "Desk" in after
+    assert answer.headers["location"] == f"/keys/?changed={key_id}"
+    after = text_of(await ada.get(answer.headers["location"]))
+    assert "The key is called Desk now." in after
     assert "Laptop" not in after.replace('placeholder="Laptop"', "")
 
 
-async def test_what_was_done_is_told_in_our_words_only(ada: Visitor) -> None:
-    assert "send money" not in (await ada.get("/keys/?done=send%20money")).text
+async def test_nobody_can_make_the_page_tell_what_did_not_happen(world: World, ada: Visitor) -> None:
+    bobs, _ = await world.key("bob")
+    for changed in (bobs.key_id, "key_" + "0" * 16, "send money", ""):
+        assert 'role="status"' not in (await ada.get(f"/keys/?changed={changed}")).text
 
 
 async def test_the_list_hides_what_has_ended_until_asked(world: World, ada: Visitor) -> None:

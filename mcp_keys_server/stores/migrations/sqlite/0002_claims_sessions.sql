@@ -23,6 +23,8 @@ CREATE TABLE sessions (
     seen_at TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX sessions_of_key ON sessions (key_id, signed_in_at);
+
 -- What is known of a key. Its prefix is NULL while it is unclaimed.
 CREATE VIEW key_records AS
 SELECT keys.key_id, user_id, name, prefix, scopes, aliases, expires_at, parent_key_id, keys.created_at,
