@@ -46,8 +46,7 @@ def serve(settings: Settings) -> None:
                 click.echo(f"Database      {settings.database}")
                 app = build_app(ring, policy, settings)
                 await welcome(ring, settings, policy.public_url)
-                click.echo("Ctrl+C stops the server.")
-                await serve_http(app, listener)
+                await serve_http(app, listener, lambda: click.echo("Ctrl+C stops the server."))
 
     set_up_logging(settings.log_level)
     anyio.run(run)

@@ -3,7 +3,7 @@
 import os
 import signal
 import socket
-from types import FrameType
+from collections.abc import Callable
 
 import uvicorn
 from httptools import HttpParserError
@@ -48,11 +48,8 @@ def _reason(error: OSError | UnicodeError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
 
 
-async def serve_http(app: Starlette, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    # uvicorn raises the signal again when it has stopped, which would end the process before the database is closed.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _already_handled)
+async def serve_http(app: Starlette, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; announce it as soon as these are obeyed."""
     config = uvicorn.Config(
         app,
         http=_HttpProtocol,
@@ -64,7 +61,13 @@ async def serve_http(app: Starlette, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
-    await uvicorn.Server(config).serve(sockets=[listener])
+    server = uvicorn.Server(config)
+    # Before uvicorn does the same, so that no signal is lost in between; and after it, when uvicorn raises the signal
+    # again, which would otherwise end the process before the database is closed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    announce()
+    await server.serve(sockets=[listener])
 
 
 class _HttpProtocol(HttpToolsProtocol):
@@ -100,7 +103,3 @@ class _HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
-
-
-def _already_handled(_: int, __: FrameType | None) -> None:
-    pass

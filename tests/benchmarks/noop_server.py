@@ -121,9 +121,12 @@ async def serve(database: Path, users: int) -> None:
         listener = listen("127.0.0.1", 0)
         port: int = listener.getsockname()[1]
         by_user = {user_name(number): key for number, key in enumerate(keys)}
-        sys.stdout.write(json.dumps(Announcement(port=port, keys=by_user)) + "\n")
-        sys.stdout.flush()
-        await serve_http(build_noop_app(ring, nobody, port=port), listener)
+
+        def announce() -> None:
+            sys.stdout.write(json.dumps(Announcement(port=port, keys=by_user)) + "\n")
+            sys.stdout.flush()
+
+        await serve_http(build_noop_app(ring, nobody, port=port), listener, announce)
 
 
 def _stop_with_standard_input() -> None:

@@ -302,3 +302,8 @@ def test_links_lead_to_where_it_was_served_last(database: Path) -> None:
     assert run("config", "claude-code", "--user", "eve", *at).stdout.count(f"{server.base_url}/u/eve/keys/mcp") == 1
     elsewhere = run("users", "invite", "eve", "--public-url", "https://keys.example.com", *at).stdout
     assert "  https://keys.example.com/keys/invitation/" in elsewhere
+
+
+def test_a_stop_at_the_very_moment_of_the_start_is_obeyed(database: Path) -> None:
+    with running_server(database, *ADA) as server:
+        assert server.stop() == 0
