@@ -46,10 +46,10 @@ async def _first_user(ring: KeyRing, settings: Settings) -> UserRecord:
         users = await ring.administration.list_users()
         if users:
             return users[0]
-    return await ring.administration.find_or_add_user(settings.first_user or _account(), email=None, name=None)
+    return await ring.administration.find_or_add_user(settings.first_user or account(), email=None, name=None)
 
 
-def _account() -> str:
+def account() -> str:
     """The name of the account that runs this, as a user id."""
     try:
         name = getpass.getuser()
