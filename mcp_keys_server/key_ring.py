@@ -17,6 +17,7 @@ from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_manager import CLAIM_LIFE, KeyManager
 from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.sessions import Sessions
 from mcp_keys_server.core.usage import UsageLog
 from mcp_keys_server.core.verifier import KeyVerifier
@@ -44,6 +45,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
     create: bool = True,
     key_tag: str = "mhu_",
     bcrypt_cost: int = 12,
+    policy: KeyPolicy = NO_LIMITS,
     claim_life: timedelta = CLAIM_LIFE,
     invitation_life: timedelta = INVITATION_LIFE,
     clock: Clock = utc_now,
@@ -60,16 +62,16 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
         async with open_connections(Path(database), create=create) as connections:
             store = SqliteStore(connections)
             mint = KeyMint(store.checksum_secret, tag=key_tag)
-            issuer = KeyIssuer(store, mint, hasher, clock)
+            issuer = KeyIssuer(store, mint, hasher)
             usage = UsageLog(store.record_use)
             writing = asyncio.create_task(usage.keep_writing())
             try:
                 yield KeyRing(
                     store=store,
                     verifier=KeyVerifier(store, mint, hasher, usage, clock=clock),
-                    manager=KeyManager(store, issuer, claim_life=claim_life, clock=clock),
-                    administration=Administration(store, issuer, clock=clock),
-                    invitations=Invitations(store, issuer, invitation_life=invitation_life, clock=clock),
+                    manager=KeyManager(store, issuer, policy=policy, claim_life=claim_life, clock=clock),
+                    administration=Administration(store, issuer, policy=policy, clock=clock),
+                    invitations=Invitations(store, issuer, policy=policy, invitation_life=invitation_life, clock=clock),
                     sessions=Sessions(SqliteSessions(connections), clock=clock),
                 )
             finally:

@@ -1,12 +1,18 @@
 """What the operator may do, who has the database in their hands: with everybody's keys, and with users."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 
+from mcp_keys_server.core import issuance, upkeep
 from mcp_keys_server.core.api_key import ApiKey
+from mcp_keys_server.core.changes import Decision, DisableUser, Holdings
 from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.deed import Deed
 from mcp_keys_server.core.errors import KeyNotFoundError, UserExistsError, UserNotFoundError
 from mcp_keys_server.core.field_rules import (
+    check_overlap,
     parse_email,
     parse_key_id,
     parse_name,
@@ -15,23 +21,61 @@ from mcp_keys_server.core.field_rules import (
     parse_user_id,
 )
 from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.core.issuance import NewKey, NewSecret
 from mcp_keys_server.core.key_issuer import KeyIssuer
+from mcp_keys_server.core.key_manager import NEWEST, OVERLAP_HOURS
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import KeyRecord, NewKey, UserRecord
+from mcp_keys_server.core.ledger import BEGINNING, OPERATOR, Entry, Event, EventKind, Head, follow
+from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
+from mcp_keys_server.core.records import KeyRecord, UserRecord
+
+EVENTS_AT_A_TIME = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """Which keys; None: whichever. All that is given must fit."""
+
+    user: str | None = None
+    prefix: str | None = None
+    last_used_before: datetime | None = None
+    """Or never, and made before that."""
+    created_by: str | None = None
+    """The key id of the maker."""
+    expiring_before: datetime | None = None
+
+    def fits(self, key: KeyRecord) -> bool:
+        expires_at = key.grant.expires_at
+        return (
+            (self.prefix is None or any(secret.prefix.startswith(self.prefix) for secret in key.secrets))
+            and (self.last_used_before is None or (key.last_used_at or key.created_at) < self.last_used_before)
+            and (self.created_by is None or key.parent_key_id == self.created_by)
+            and (self.expiring_before is None or (expires_at is not None and expires_at < self.expiring_before))
+        )
 
 
 class Administration:
-    """The operator's side of the keys: no principal, no attenuation, every user within reach."""
+    """The operator's side of the keys: no actor, no attenuation, every user within reach, and the same ledger.
 
-    def __init__(self, store: KeyStore, issuer: KeyIssuer, *, clock: Clock = utc_now) -> None:
+    Every method may raise InvalidFieldError where an argument breaks the rule of its field.
+    """
+
+    def __init__(
+        self,
+        store: KeyStore,
+        issuer: KeyIssuer,
+        *,
+        policy: KeyPolicy = NO_LIMITS,
+        clock: Clock = utc_now,
+    ) -> None:
         self._store = store
         self._issuer = issuer
+        self._policy = policy
         self._clock = clock
 
     async def add_user(self, user_id: str, *, email: str | None = None, name: str | None = None) -> UserRecord:
         """
         Raises:
-            InvalidFieldError: A field breaks its rule.
             UserExistsError: The user id or the e-mail is taken.
         """
         user = UserRecord(
@@ -40,14 +84,13 @@ class Administration:
             name=None if name is None else parse_name(name),
             created_at=self._clock(),
         )
-        await self._store.add_user(user)
+        await self._store.add_user(user, Event(EventKind.USER_ADDED, user.created_at, user.user_id, None, OPERATOR))
         return user
 
     async def find_or_add_user(self, user_id: str, *, email: str | None, name: str | None) -> UserRecord:
         """The user with this id, who is added where there is none.
 
         Raises:
-            InvalidFieldError: A field breaks its rule.
             UserExistsError: The e-mail is somebody else's, or the user has another.
         """
         # Added first and looked for afterwards, because of several who start at once all but one find them there.
@@ -61,43 +104,148 @@ class Administration:
     async def list_users(self) -> Sequence[UserRecord]:
         return await self._store.list_users()
 
+    async def disable_user(self, user: str) -> UserRecord:
+        """Refuse all keys and pages of a user until they are enabled again.
+
+        Raises:
+            UserNotFoundError: There is no such user.
+        """
+        return await self._switch_user(user, EventKind.USER_DISABLED, self._clock())
+
+    async def enable_user(self, user: str) -> UserRecord:
+        """
+        Raises:
+            UserNotFoundError: There is no such user.
+        """
+        return await self._switch_user(user, EventKind.USER_ENABLED, None)
+
     async def create_key(self, user: str, *, name: str, requested: RequestedGrant) -> tuple[KeyRecord, ApiKey]:
         """Make a key for the user with this id or e-mail; one that manages keys unless other scopes are
         requested.
 
         Raises:
-            InvalidFieldError: A field breaks its rule.
             UserNotFoundError: There is no such user.
+            NotPermittedError, TooManyKeysError: It is against the operator's own policy.
         """
-        parsed_name = parse_name(name)
+        new = NewKey(parse_name(name), requested)
         owner = await self._find_user(user)
-        return await self._issuer.issue(NewKey(owner.user_id, parsed_name, requested.root(self._clock())))
 
-    async def list_keys(self, user: str | None = None, *, include_ended: bool = False) -> Sequence[KeyRecord]:
-        """One user's keys, or everybody's.
+        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
+            deed = self._deed()
+            key = issuance.create(holdings, deed, new, self._policy)
+            return issuance.with_secret(key, deed, secret)
+
+        return await self._issuer.issue(owner.user_id, decide)
+
+    async def rotate_key(self, key_id: str, *, overlap_hours: float = OVERLAP_HOURS) -> tuple[KeyRecord, ApiKey]:
+        """
+        Raises:
+            KeyNotFoundError: Nobody has such a key.
+            NotRotatableError: It is not active, or is being rotated.
+        """
+        parsed_id, overlap = parse_key_id(key_id), check_overlap(overlap_hours)
+        owner = await self._owner(parsed_id)
+
+        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
+            return issuance.rotate(holdings, self._deed(), parsed_id, secret, overlap)
+
+        return await self._issuer.issue(owner, decide)
+
+    async def list_keys(
+        self, user: str | None = None, *, include_ended: bool = False, fitting: KeyFilter | None = None
+    ) -> Sequence[KeyRecord]:
+        """One user's keys, or everybody's; those that fit.
 
         Raises:
             UserNotFoundError: There is no such user.
         """
         owner = None if user is None else (await self._find_user(user)).user_id
-        return await self._store.list_all_keys(owner, include_ended=include_ended, now=self._clock())
+        found = await self._store.list_all_keys(owner, include_ended=include_ended, now=self._clock())
+        return [key for key in found if fitting is None or fitting.fits(key)]
 
-    async def revoke_key(self, key_id: str, *, reason: str | None) -> KeyRecord:
+    async def revoke_key(self, key_id: str, *, reason: str | None, cascade: bool = False) -> KeyRecord:
         """
         Raises:
-            InvalidFieldError: A field breaks its rule.
             KeyNotFoundError: Nobody has such a key.
         """
         parsed_id = parse_key_id(key_id)
         parsed_reason = None if reason is None else parse_reason(reason)
-        owner = await self._store.find_owner(parsed_id)
-        revoked = owner and await self._store.revoke_key(owner, parsed_id, at=self._clock(), reason=parsed_reason)
-        if not revoked:
+
+        def decide(holdings: Holdings) -> Decision[object]:
+            return upkeep.revoke(holdings, self._deed(), parsed_id, parsed_reason, cascade=cascade)
+
+        return await self._change_key(parsed_id, decide)
+
+    async def disable_key(self, key_id: str) -> KeyRecord:
+        """
+        Raises:
+            KeyNotFoundError: Nobody has such a key, or it was revoked.
+        """
+        parsed_id = parse_key_id(key_id)
+        return await self._change_key(parsed_id, lambda holdings: upkeep.disable(holdings, self._deed(), parsed_id))
+
+    async def enable_key(self, key_id: str) -> KeyRecord:
+        """
+        Raises:
+            KeyNotFoundError: Nobody has such a key, or it was revoked.
+        """
+        parsed_id = parse_key_id(key_id)
+        return await self._change_key(parsed_id, lambda holdings: upkeep.enable(holdings, self._deed(), parsed_id))
+
+    async def list_events(self, user: str | None = None, *, limit: int = EVENTS_AT_A_TIME) -> Sequence[Entry]:
+        """What was done, the newest first.
+
+        Raises:
+            UserNotFoundError: There is no such user.
+        """
+        owner = None if user is None else (await self._find_user(user)).user_id
+        return await self._store.list_events(owner, before=NEWEST, limit=limit)
+
+    async def verify_events(self, known: Head = BEGINNING) -> Head:
+        """Follow the ledger from its beginning, past the head that is known, to its end; that is the new head.
+
+        Raises:
+            BrokenLedgerError: It is not what was written; the message names the first entry that shows it.
+        """
+        follower = follow(known)
+        head = next(follower)
+        while entries := await self._store.follow_events(head.number, limit=EVENTS_AT_A_TIME):
+            for entry in entries:
+                head = follower.send(entry)
+        follower.send(None)
+        return head
+
+    async def _change_key(self, key_id: str, decide: Callable[[Holdings], Decision[object]]) -> KeyRecord:
+        owner = await self._owner(key_id)
+        await self._store.change(owner, decide)
+        key = await self._store.find_key(owner, key_id)
+        if key is None:
             raise KeyNotFoundError
-        return revoked
+        return key
+
+    async def _switch_user(self, user: str, kind: EventKind, disabled_at: datetime | None) -> UserRecord:
+        owner = await self._find_user(user)
+
+        def decide(holdings: Holdings) -> Decision[None]:
+            if (holdings.user.disabled_at is None) == (disabled_at is None):
+                return Decision(None)
+            event = Event(kind, self._clock(), owner.user_id, None, OPERATOR)
+            return Decision(None, (DisableUser(disabled_at),), (event,))
+
+        await self._store.change(owner.user_id, decide)
+        return await self._find_user(owner.user_id)
+
+    async def _owner(self, key_id: str) -> str:
+        owner = await self._store.find_owner(key_id)
+        if owner is None:
+            raise KeyNotFoundError
+        return owner
 
     async def _find_user(self, user: str) -> UserRecord:
         found = await self._store.find_user(parse_user(user))
         if found is None:
             raise UserNotFoundError
         return found
+
+    def _deed(self) -> Deed:
+        return Deed(OPERATOR, self._clock())

@@ -10,6 +10,8 @@ class Refusal(StrEnum):
     UNMATCHED = "unmatched"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    REPLACED = "replaced"
+    DISABLED = "disabled"
     OWNER_DISABLED = "owner_disabled"
 
 
@@ -22,6 +24,8 @@ _IN_WORDS = {
     Refusal.UNMATCHED: "it is nobody's",
     Refusal.REVOKED: "it was revoked",
     Refusal.EXPIRED: "it has expired",
+    Refusal.REPLACED: "a newer one has taken its place",
+    Refusal.DISABLED: "it is disabled",
     Refusal.OWNER_DISABLED: "its owner is disabled",
 }
 
@@ -47,6 +51,17 @@ class InvalidFieldError(McpKeysError):
 
 class NotPermittedError(McpKeysError):
     """A good key asked for more than it may. The message says which rule and what would be allowed."""
+
+
+class TooManyKeysError(McpKeysError):
+    """The user has as many keys as the operator allows."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"there are {most} live keys already, as many as one user may have; revoke one first")
+
+
+class NotRotatableError(McpKeysError):
+    """The key has no secret that a new one could replace, or two already. The message says which."""
 
 
 class KeyNotFoundError(McpKeysError):

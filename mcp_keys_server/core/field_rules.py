@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from datetime import timedelta
 
 from mcp_keys_server.core.api_key import contains_api_key
 from mcp_keys_server.core.errors import InvalidFieldError
@@ -11,6 +12,7 @@ LONGEST_NAME = 64
 LONGEST_REASON = 200
 SHORTEST_LIFE_DAYS = 1 / 86_400
 LONGEST_LIFE_DAYS = 3650
+LONGEST_OVERLAP_HOURS = 30 * 24
 MOST_SCOPES = 32
 MOST_ALIASES = 64
 
@@ -90,6 +92,13 @@ def check_life(days: float) -> None:
     """How long a key lives, in days; a part of a day counts."""
     if not SHORTEST_LIFE_DAYS <= days <= LONGEST_LIFE_DAYS:  # false for NaN as well
         raise InvalidFieldError("expires_in_days", f"a number of days, from a second to {LONGEST_LIFE_DAYS} days")
+
+
+def check_overlap(hours: float) -> timedelta:
+    """How long the secret before stays good beside a new one, in hours."""
+    if not 0 <= hours <= LONGEST_OVERLAP_HOURS:  # false for NaN as well
+        raise InvalidFieldError("overlap_hours", f"a number of hours, from 0 (at once) to {LONGEST_OVERLAP_HOURS}")
+    return timedelta(hours=hours)
 
 
 def _parse_word(field: str, text: str) -> str:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from mcp_keys_server.core.errors import NotPermittedError
 from mcp_keys_server.core.field_rules import check_aliases, check_life, check_scopes
+from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 
 KEYS_READ = "keys:read"
 KEYS_WRITE = "keys:write"
@@ -35,9 +37,17 @@ class RequestedGrant:
     def end(self, now: datetime) -> datetime | None:
         return None if self.expires_in_days is None else now + timedelta(days=self.expires_in_days)
 
-    def root(self, now: datetime) -> "Grant":
-        """The grant of a key that the operator makes: as requested, and one that manages keys unless told otherwise."""
-        return Grant(MANAGEMENT_SCOPES if self.scopes is None else self.scopes, self.aliases, self.end(now))
+    def root(self, now: datetime, policy: KeyPolicy = NO_LIMITS) -> "Grant":
+        """The grant of a key that the operator makes: as requested, and one that manages keys unless told otherwise.
+
+        Raises:
+            NotPermittedError: It would live longer than any key here.
+        """
+        scopes = MANAGEMENT_SCOPES if self.scopes is None else self.scopes
+        return Grant(scopes, self.aliases, policy.end(self.end(now), now))
+
+
+AS_IT_IS: Final = RequestedGrant()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +79,23 @@ class Grant:
             and (self.expires_at is None or (other.expires_at is not None and other.expires_at <= self.expires_at))
         )
 
-    def child(self, requested: RequestedGrant, now: datetime) -> "Grant":
+    def meet(self, other: "Grant") -> "Grant":
+        """What both allow."""
+        aliases = self.aliases if other.aliases is None else other.aliases
+        if self.aliases is not None and other.aliases is not None:
+            aliases = self.aliases & other.aliases
+        ends = [end for end in (self.expires_at, other.expires_at) if end is not None]
+        return Grant(self.scopes & other.scopes, aliases, min(ends, default=None))
+
+    def child(self, requested: RequestedGrant, now: datetime, policy: KeyPolicy = NO_LIMITS) -> "Grant":
         """The grant of a key that a key with this grant makes: never more than this one, and refused, not trimmed,
         when more is asked for, so that nobody holds a key that does less than they believe.
 
         Raises:
             NotPermittedError: More is requested than this grant holds.
         """
-        return Grant(self._child_scopes(requested), self._child_aliases(requested), self._child_end(requested, now))
+        end = self._child_end(requested, now, policy)
+        return Grant(self._child_scopes(requested), self._child_aliases(requested), end)
 
     def _child_scopes(self, requested: RequestedGrant) -> frozenset[str]:
         if requested.scopes is None:
@@ -99,16 +118,16 @@ class Grant:
             )
         return requested.aliases
 
-    def _child_end(self, requested: RequestedGrant, now: datetime) -> datetime | None:
-        end = requested.end(now)
-        if end is None:
-            return self.expires_at
-        if self.expires_at is not None and end > self.expires_at:
+    def _child_end(self, requested: RequestedGrant, now: datetime, policy: KeyPolicy) -> datetime | None:
+        end = policy.end(requested.end(now), now)
+        if self.expires_at is None or (end is not None and end <= self.expires_at):
+            return end
+        if requested.expires_in_days is not None:
             raise NotPermittedError(
                 "expires_in_days: the new key would outlive the key in use, which expires at "
                 f"{self.expires_at.isoformat(timespec='seconds')}; ask for fewer days, or leave it out for the same end"
             )
-        return end
+        return self.expires_at
 
 
 def _in_words(words: frozenset[str]) -> str:

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from mcp_keys_server.core import issuance, upkeep
 from mcp_keys_server.core.api_key import ApiKey
+from mcp_keys_server.core.changes import Decision, Holdings
 from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.deed import Deed
 from mcp_keys_server.core.errors import ClaimNotOpenError, InvitationNotFoundError
 from mcp_keys_server.core.field_rules import parse_name
 from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.core.issuance import NewKey, NewSecret
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import Claimant, KeyRecord, KeyStatus, NewKey
+from mcp_keys_server.core.ledger import OPERATOR, Doer
+from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
+from mcp_keys_server.core.records import Claim, KeyRecord, KeyStatus
 
 INVITATION_LIFE: Final = timedelta(days=7)
 
@@ -36,11 +42,13 @@ class Invitations:
         store: KeyStore,
         issuer: KeyIssuer,
         *,
+        policy: KeyPolicy = NO_LIMITS,
         invitation_life: timedelta = INVITATION_LIFE,
         clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._issuer = issuer
+        self._policy = policy
         self._invitation_life = invitation_life
         self._clock = clock
 
@@ -50,13 +58,15 @@ class Invitations:
         Raises:
             InvalidFieldError: The name breaks its rule.
         """
-        code = secrets.token_urlsafe(32)
-        key = await self._issuer.issue_unclaimed(
-            NewKey(user_id, parse_name(name), requested.root(self._clock())),
-            claim_life=self._invitation_life,
-            invitation_digest=_digest(code),
-        )
-        return Invitation(key, code)
+        new, code = NewKey(parse_name(name), requested), secrets.token_urlsafe(32)
+
+        def decide(holdings: Holdings) -> Decision[KeyRecord]:
+            deed = Deed(OPERATOR, self._clock())
+            key = issuance.create(holdings, deed, new, self._policy)
+            claim = Claim(deed.now + self._invitation_life, by_invitation=True)
+            return issuance.with_invitation(holdings, key, deed, claim, _digest(code))
+
+        return Invitation(await self._store.change(user_id, decide), code)
 
     async def find(self, code: str) -> KeyRecord:
         """The key that the code gives, whether or not it can still be claimed.
@@ -77,23 +87,34 @@ class Invitations:
             ClaimNotOpenError: It was used before, it has lapsed, or the key was revoked.
         """
         key = await self.find(code)
-        if key.status(self._clock()) is not KeyStatus.UNCLAIMED:
+        if key.status(self._clock()) is not KeyStatus.UNCLAIMED:  # which takes no bcrypt to say
             raise ClaimNotOpenError
-        return await self._issuer.redeem(key.key_id, Claimant(None, claimed_from))
 
-    async def disown(self, code: str) -> KeyRecord:
-        """Revoke the key, because somebody else used the invitation. Possible as long as an invitation lasts, so that
-        a link found much later in a mailbox ends nothing.
+        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
+            return issuance.claim(holdings, self._deed(claimed_from), key.key_id, secret)
+
+        return await self._issuer.issue(key.user_id, decide)
+
+    async def disown(self, code: str, *, client: str | None = None) -> KeyRecord:
+        """Revoke the key and all that it made, because somebody else used the invitation. Possible as long as an
+        invitation lasts, so that a link found much later in a mailbox ends nothing.
 
         Raises:
             InvitationNotFoundError: There is no such code, or it is too old.
         """
         key = await self.find(code)
-        now = self._clock()
-        if key.claim is None or key.claim.lapses_at <= now:
+        if key.claim is None or key.claim.lapses_at <= self._clock():
             raise InvitationNotFoundError
-        await self._store.revoke_key(key.user_id, key.key_id, at=now, reason="disowned by whoever was invited")
+
+        def decide(holdings: Holdings) -> Decision[object]:
+            reason = "disowned by whoever was invited"
+            return upkeep.revoke(holdings, self._deed(client), key.key_id, reason, cascade=True)
+
+        await self._store.change(key.user_id, decide)
         return await self.find(code)
+
+    def _deed(self, client: str | None) -> Deed:
+        return Deed(Doer("invitation", client=client), self._clock())
 
 
 def _digest(code: str) -> bytes:

@@ -1,20 +1,31 @@
-"""What the holder of a key may do with the keys of its owner."""
+"""What the holder of a key, or a person who is signed in, may do with the keys of their user."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final, TypeVar
 
+from mcp_keys_server.core import issuance, upkeep
 from mcp_keys_server.core.api_key import ApiKey
+from mcp_keys_server.core.changes import Decision, Holdings
 from mcp_keys_server.core.clock import Clock, utc_now
-from mcp_keys_server.core.errors import ClaimNotOpenError, InvalidFieldError, KeyNotFoundError, NotPermittedError
-from mcp_keys_server.core.field_rules import parse_cursor, parse_key_id, parse_name, parse_reason
-from mcp_keys_server.core.grant import KEYS_READ, KEYS_WRITE, RequestedGrant
+from mcp_keys_server.core.deed import Deed
+from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, NotPermittedError, TooManyKeysError
+from mcp_keys_server.core.field_rules import check_overlap, parse_cursor, parse_key_id, parse_name, parse_reason
+from mcp_keys_server.core.grant import AS_IT_IS, KEYS_READ, RequestedGrant
+from mcp_keys_server.core.issuance import NewKey, NewSecret
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import Actor, Claimant, KeyRecord, KeyStatus, NewKey, Principal
+from mcp_keys_server.core.ledger import Doer, Entry, Event, EventKind
+from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
+from mcp_keys_server.core.records import Actor, Claim, KeyRecord, Principal
 
-PAGE_SIZE = 50
-CLAIM_LIFE = timedelta(minutes=15)
+PAGE_SIZE: Final = 50
+CLAIM_LIFE: Final = timedelta(minutes=15)
+OVERLAP_HOURS: Final = 24.0
+NEWEST: Final = 2**63 - 1
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,75 +37,130 @@ class KeyPage:
 
 
 class KeyManager:
-    """What is done with keys on behalf of an actor, who reaches nobody's keys but their own user's."""
+    """What is done with keys on behalf of an actor, who reaches nobody's keys but their own user's.
+
+    Every method may raise InvalidFieldError where an argument breaks the rule of its field, NotPermittedError where the
+    actor may not do it, and KeyNoLongerGoodError where they might a moment before. ``client`` is the network address of
+    whoever asks, for the ledger.
+    """
 
     def __init__(
-        self, store: KeyStore, issuer: KeyIssuer, *, claim_life: timedelta = CLAIM_LIFE, clock: Clock = utc_now
+        self,
+        store: KeyStore,
+        issuer: KeyIssuer,
+        *,
+        policy: KeyPolicy = NO_LIMITS,
+        claim_life: timedelta = CLAIM_LIFE,
+        clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._issuer = issuer
+        self._policy = policy
         self._claim_life = claim_life
         self._clock = clock
 
-    async def create_key(self, actor: Actor, *, name: str, requested: RequestedGrant) -> tuple[KeyRecord, ApiKey]:
+    async def create_key(
+        self, actor: Actor, *, name: str, requested: RequestedGrant, client: str | None = None
+    ) -> tuple[KeyRecord, ApiKey]:
         """Make a key, good at once, for the actor's user. It may do at most what the actor may.
 
         Raises:
-            InvalidFieldError: The name breaks its rule.
-            NotPermittedError: The actor may not make keys, or not such a one.
+            TooManyKeysError: The user has as many as the operator allows.
         """
-        return await self._issuer.issue(self._new_key(actor, name, requested))
+        new = NewKey(parse_name(name), requested)
 
-    async def create_unclaimed_key(self, actor: Actor, *, name: str, requested: RequestedGrant) -> KeyRecord:
+        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
+            deed = self._deed(actor, client)
+            key = issuance.create(holdings, deed, new, self._policy)
+            return issuance.with_secret(key, deed, secret)
+
+        return await self._noting(actor, client, self._issuer.issue(actor.user_id, decide))
+
+    async def create_unclaimed_key(
+        self, actor: Actor, *, name: str, requested: RequestedGrant, client: str | None = None
+    ) -> KeyRecord:
         """Make a key by the same rules that has no secret yet: whoever claims it in time is the first to see one.
 
         Raises:
-            InvalidFieldError, NotPermittedError: As for ``create_key``.
+            TooManyKeysError: As for ``create_key``.
         """
-        return await self._issuer.issue_unclaimed(self._new_key(actor, name, requested), claim_life=self._claim_life)
+        new = NewKey(parse_name(name), requested)
+
+        def decide(holdings: Holdings) -> Decision[KeyRecord]:
+            deed = self._deed(actor, client)
+            key = issuance.create(holdings, deed, new, self._policy)
+            return issuance.with_claim(key, deed, Claim(deed.now + self._claim_life))
+
+        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
 
     async def claim_key(self, actor: Actor, *, key_id: str, claimed_from: str | None) -> tuple[KeyRecord, ApiKey]:
-        """Make the secret of an unclaimed key and spend the claim. A key claims nothing that may do more than itself.
+        """Make the secret that waits to be claimed and spend the claim. A key claims nothing that may do more than
+        itself.
 
         Raises:
-            InvalidFieldError: The key id breaks its rule.
-            NotPermittedError: The actor may not make keys, or not such a one.
             KeyNotFoundError: The user has no such key.
             ClaimNotOpenError: It was claimed before, its claim has lapsed, or it was revoked.
-            KeyNoLongerGoodError: The actor is a key that was revoked or expired in the meantime.
         """
         key = await self.find_key(actor, key_id=key_id)
-        actor.grant.require(KEYS_WRITE)
-        if key.claim is None or key.claim.by_invitation:
-            raise ClaimNotOpenError
-        if not actor.may_claim(key):
-            raise NotPermittedError(
-                "this key may do more, or lives longer, than the one in use; claim it with the key that asked for it"
-            )
-        if key.status(self._clock()) is not KeyStatus.UNCLAIMED:
-            raise ClaimNotOpenError
-        return await self._issuer.redeem(key.key_id, Claimant(actor.key_id, claimed_from))
+        deed = self._deed(actor, claimed_from)
+        # Asked before as well, so that what cannot be claimed takes no bcrypt.
+        await self._store.change(actor.user_id, lambda holdings: issuance.look_at_claim(holdings, deed, key.key_id))
+
+        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
+            return issuance.claim(holdings, self._deed(actor, claimed_from), key.key_id, secret)
+
+        return await self._noting(actor, claimed_from, self._issuer.issue(actor.user_id, decide))
+
+    async def rotate_key(
+        self, actor: Actor, *, key_id: str, overlap_hours: float = OVERLAP_HOURS, client: str | None = None
+    ) -> tuple[KeyRecord, ApiKey]:
+        """Give a key a new secret, good at once; the one before ends when the overlap does. All else of the key stays.
+
+        Raises:
+            KeyNotFoundError: The user has no such key.
+            NotRotatableError: It is not active, or is being rotated.
+        """
+        parsed_id, overlap = parse_key_id(key_id), check_overlap(overlap_hours)
+
+        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
+            return issuance.rotate(holdings, self._deed(actor, client), parsed_id, secret, overlap)
+
+        return await self._noting(actor, client, self._issuer.issue(actor.user_id, decide))
+
+    async def offer_rotation(
+        self, actor: Actor, *, key_id: str, overlap_hours: float = OVERLAP_HOURS, client: str | None = None
+    ) -> KeyRecord:
+        """The same from the moment in which the new secret is claimed; until then, nothing changes.
+
+        Raises:
+            KeyNotFoundError, NotRotatableError: As for ``rotate_key``.
+        """
+        parsed_id, overlap = parse_key_id(key_id), check_overlap(overlap_hours)
+
+        def decide(holdings: Holdings) -> Decision[KeyRecord]:
+            deed = self._deed(actor, client)
+            offered = Claim(deed.now + self._claim_life, overlap=overlap)
+            return issuance.rotate_by_claim(holdings, deed, parsed_id, offered)
+
+        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
 
     async def find_key(self, actor: Actor, *, key_id: str) -> KeyRecord:
         """One key of the user's. Every key may see itself and those that it made.
 
         Raises:
-            InvalidFieldError: The key id breaks its rule.
-            NotPermittedError: The actor may not see other keys.
             KeyNotFoundError: The user has no such key.
         """
-        key = _found(await self._store.find_key(actor.user_id, parse_key_id(key_id)))
+        key = await self._find(actor, key_id)
         if actor.key_id not in (key.key_id, key.parent_key_id):
             actor.grant.require(KEYS_READ)
         return key
 
-    async def list_keys(self, actor: Actor, *, include_ended: bool = False, cursor: str | None = None) -> KeyPage:
-        """The user's keys, newest first, a page at a time; those that were revoked or not claimed in time if told so.
+    async def current_key(self, principal: Principal) -> KeyRecord:
+        """The key with which the principal came."""
+        return await self.find_key(principal, key_id=principal.key_id)
 
-        Raises:
-            NotPermittedError: The key may not see the others.
-            InvalidFieldError: The cursor is not one that this list gave.
-        """
+    async def list_keys(self, actor: Actor, *, include_ended: bool = False, cursor: str | None = None) -> KeyPage:
+        """The user's keys, newest first, a page at a time; if told so, also those revoked or never claimed."""
         actor.grant.require(KEYS_READ)
         after = None if cursor is None else parse_cursor(cursor)
         if after is not None and await self._store.find_key(actor.user_id, after) is None:
@@ -105,42 +171,105 @@ class KeyManager:
         page = found[:PAGE_SIZE]
         return KeyPage(page, page[-1].key_id if len(found) > PAGE_SIZE else None)
 
-    async def rename_key(self, actor: Actor, *, key_id: str, name: str) -> KeyRecord:
+    async def list_events(self, actor: Actor, *, before: int | None = None) -> Sequence[Entry]:
+        """What was done to the user's keys, the newest first, fifty at most."""
+        actor.grant.require(KEYS_READ)
+        return await self._store.list_events(actor.user_id, before=before or NEWEST, limit=PAGE_SIZE)
+
+    async def update_key(
+        self,
+        actor: Actor,
+        *,
+        key_id: str,
+        name: str | None = None,
+        requested: RequestedGrant = AS_IT_IS,
+        client: str | None = None,
+    ) -> KeyRecord:
+        """Rename a key, or narrow what it may; what it made is narrowed with it. What is None stays as it is.
+
+        Raises:
+            KeyNotFoundError: The user has no such key, or it was revoked.
+        """
+        parsed_id, parsed_name = parse_key_id(key_id), None if name is None else parse_name(name)
+
+        def decide(holdings: Holdings) -> Decision[KeyRecord]:
+            return upkeep.update(holdings, self._deed(actor, client), parsed_id, parsed_name, requested)
+
+        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+
+    async def disable_key(self, actor: Actor, *, key_id: str, client: str | None = None) -> KeyRecord:
+        """Refuse a key until it is enabled again.
+
+        Raises:
+            KeyNotFoundError: The user has no such key, or it was revoked.
+        """
+        parsed_id = parse_key_id(key_id)
+
+        def decide(holdings: Holdings) -> Decision[KeyRecord]:
+            return upkeep.disable(holdings, self._deed(actor, client), parsed_id)
+
+        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+
+    async def enable_key(self, actor: Actor, *, key_id: str, client: str | None = None) -> KeyRecord:
         """
         Raises:
-            InvalidFieldError: The key id or the name breaks its rule.
-            NotPermittedError: The actor may not change keys.
-            KeyNotFoundError: The user has no such key.
+            KeyNotFoundError: The user has no such key, or it was revoked.
         """
-        parsed_id, parsed_name = parse_key_id(key_id), parse_name(name)
-        actor.grant.require(KEYS_WRITE)
-        return _found(await self._store.rename_key(actor.user_id, parsed_id, parsed_name))
+        parsed_id = parse_key_id(key_id)
 
-    async def revoke_key(self, actor: Actor, *, key_id: str, reason: str | None) -> KeyRecord:
+        def decide(holdings: Holdings) -> Decision[KeyRecord]:
+            return upkeep.enable(holdings, self._deed(actor, client), parsed_id)
+
+        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+
+    async def revoke_key(
+        self, actor: Actor, *, key_id: str, reason: str | None, client: str | None = None
+    ) -> KeyRecord:
         """End a key for good. Ending it again changes nothing. Every key may end itself.
 
         Raises:
-            InvalidFieldError: The key id or the reason breaks its rule.
-            NotPermittedError: The actor may not end keys.
             KeyNotFoundError: The user has no such key.
         """
-        parsed_id = parse_key_id(key_id)
-        parsed_reason = None if reason is None else parse_reason(reason)
-        if parsed_id != actor.key_id:
-            actor.grant.require(KEYS_WRITE)
-        return _found(await self._store.revoke_key(actor.user_id, parsed_id, at=self._clock(), reason=parsed_reason))
+        await self._revoke(actor, key_id, reason, client, cascade=False)
+        return await self._find(actor, key_id)
 
-    async def current_key(self, principal: Principal) -> KeyRecord:
-        """The key with which the principal came."""
-        return await self.find_key(principal, key_id=principal.key_id)
+    async def revoke_with_descendants(
+        self, actor: Actor, *, key_id: str, reason: str | None, client: str | None = None
+    ) -> Sequence[KeyRecord]:
+        """End a key and all that it made, that they made, and so on; those that ended now.
 
-    def _new_key(self, actor: Actor, name: str, requested: RequestedGrant) -> NewKey:
-        parsed_name = parse_name(name)
-        actor.grant.require(KEYS_WRITE)
-        return NewKey(actor.user_id, parsed_name, actor.grant.child(requested, self._clock()), actor.key_id)
+        Raises:
+            KeyNotFoundError: The user has no such key.
+        """
+        ended = await self._revoke(actor, key_id, reason, client, cascade=True)
+        await self._find(actor, key_id)
+        return ended
 
+    async def _revoke(
+        self, actor: Actor, key_id: str, reason: str | None, client: str | None, *, cascade: bool
+    ) -> Sequence[KeyRecord]:
+        parsed_id, parsed_reason = parse_key_id(key_id), None if reason is None else parse_reason(reason)
 
-def _found(key: KeyRecord | None) -> KeyRecord:
-    if key is None:
-        raise KeyNotFoundError
-    return key
+        def decide(holdings: Holdings) -> Decision[tuple[KeyRecord, ...]]:
+            return upkeep.revoke(holdings, self._deed(actor, client), parsed_id, parsed_reason, cascade=cascade)
+
+        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+
+    async def _find(self, actor: Actor, key_id: str) -> KeyRecord:
+        key = await self._store.find_key(actor.user_id, parse_key_id(key_id))
+        if key is None:
+            raise KeyNotFoundError
+        return key
+
+    def _deed(self, actor: Actor, client: str | None) -> Deed:
+        return Deed(Doer.of(actor, client), self._clock(), actor)
+
+    async def _noting(self, actor: Actor, client: str | None, change: Awaitable[Result]) -> Result:
+        """What the change gives; that somebody tried more than they may is written down."""
+        try:
+            return await change
+        except (NotPermittedError, TooManyKeysError) as error:
+            by = Doer.of(actor, client)
+            refused = Event(EventKind.REFUSED, self._clock(), actor.user_id, actor.key_id, by, str(error))
+            await self._store.add_event(refused)
+            raise

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from mcp_keys_server.core.records import Claim, Claimant, KeyRecord, SecretRecord, Use, UserRecord
+from mcp_keys_server.core.changes import Decide
+from mcp_keys_server.core.ledger import Entry, Event
+from mcp_keys_server.core.records import KeyRecord, SecretRecord, Use, UserRecord
+
+Result = TypeVar("Result")
 
 
 class KeyStore(Protocol):
@@ -31,49 +35,39 @@ class KeyStore(Protocol):
     async def replace_key_hash(self, prefix: str, *, old: str, new: str) -> None:
         """Put the new hash in the place of the old one, if that is still there."""
 
-    async def add_user(self, user: UserRecord) -> None:
+    async def add_user(self, user: UserRecord, event: Event) -> None:
         """
         Raises:
             UserExistsError: The user id or the e-mail is taken.
         """
+
+    async def change(self, user_id: str, decide: Decide[Result]) -> Result:
+        """Show what the user holds, write what is decided on it, and give its answer, all in one transaction: nobody
+        else changes anything of this user's in between.
+
+        Raises:
+            UserNotFoundError: There is no such user.
+            PrefixTakenError: Another secret has the prefix of a new one.
+            ClaimNotOpenError: A claim that was to be spent is spent.
+            Whatever ``decide`` raises.
+        """
+
+    async def add_event(self, event: Event) -> None:
+        """Write down what changed nothing."""
+
+    async def list_events(self, user_id: str | None, *, before: int, limit: int) -> Sequence[Entry]:
+        """One user's or everybody's entries with a number below that, the newest first."""
+
+    async def follow_events(self, after: int, *, limit: int) -> Sequence[Entry]:
+        """Everybody's entries after that one, the oldest first."""
 
     async def find_user(self, user_id_or_email: str) -> UserRecord | None: ...
 
     async def list_users(self) -> Sequence[UserRecord]:
         """All of them, by user id."""
 
-    async def add_key(self, key: KeyRecord, key_hash: str) -> None:
-        """Add a key together with its secret, if the key that makes it, where there is one, is good at that moment.
-
-        Raises:
-            PrefixTakenError: Another secret has this prefix.
-            KeyNoLongerGoodError: The parent is revoked, expired or its owner disabled.
-        """
-
-    async def add_unclaimed_key(self, key: KeyRecord, claim: Claim, *, invitation_digest: bytes | None) -> None:
-        """Add a key without a secret, by the same rule, and the claim to its secret. One by invitation revokes, in the
-        same moment, those of its user that are still open.
-
-        Raises:
-            KeyNoLongerGoodError: The parent is revoked, expired or its owner disabled.
-        """
-
-    async def spend_claim(
-        self, key_id: str, claimant: Claimant, *, prefix: str, key_hash: str, at: datetime
-    ) -> KeyRecord:
-        """Give an unclaimed key its secret, the first that comes and no other; and what is known of it then.
-
-        Raises:
-            PrefixTakenError: Another secret has this prefix; the claim is not spent.
-            ClaimNotOpenError: It is spent or lapsed, or the key, its maker or its owner is not good any more.
-            KeyNoLongerGoodError: The key of the claimant is revoked or expired.
-        """
-
     async def find_invitation(self, digest: bytes) -> KeyRecord | None:
         """The key to which the invitation with this digest of its code gives the claim."""
-
-    async def rename_key(self, user_id: str, key_id: str, name: str) -> KeyRecord | None:
-        """None when they have no such key."""
 
     async def has_secrets(self) -> bool:
         """Whether anybody has ever had a key."""
@@ -93,11 +87,8 @@ class KeyStore(Protocol):
     async def list_all_keys(self, user_id: str | None, *, include_ended: bool, now: datetime) -> Sequence[KeyRecord]:
         """One user's or everybody's keys, by user, newest first. For the operator only."""
 
-    async def revoke_key(self, user_id: str, key_id: str, *, at: datetime, reason: str | None) -> KeyRecord | None:
-        """End a key of this user; one that has ended before keeps its first end. None when they have no such key."""
-
     async def record_use(self, uses: Mapping[str, Use]) -> None:
-        """Write down the use of keys, by key id: these two columns and no others."""
+        """Write down the use of secrets, by prefix, and of their keys: when, from where, how often, and no more."""
 
     async def check(self) -> None:
         """Say by returning that the store answers."""

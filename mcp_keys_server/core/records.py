@@ -1,8 +1,7 @@
 """What is kept about users and keys, as the rest of the package sees it."""
 
-import secrets
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from mcp_keys_server.core.errors import Refusal
@@ -15,6 +14,7 @@ class KeyStatus(StrEnum):
     UNCLAIMED = "unclaimed"
     LAPSED = "lapsed"
     ACTIVE = "active"
+    DISABLED = "disabled"
     EXPIRED = "expired"
     REVOKED = "revoked"
 
@@ -32,24 +32,33 @@ class UserRecord:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The one-time right of a person to see the secret of a key, which is made in that moment and not before."""
+    """The one-time right of a person to see a new secret of a key, which is made in that moment and not before."""
 
     lapses_at: datetime
     by_invitation: bool = False
     """Whether a link with a code opens it; otherwise its owner does, signed in."""
+    overlap: timedelta | None = None
+    """How long the secret that it replaces stays good from then on; None: it is the key's first."""
     claimed_at: datetime | None = None
     claimed_from: str | None = None
     """The network address."""
 
+    def is_open(self, now: datetime) -> bool:
+        return self.claimed_at is None and self.lapses_at > now
+
 
 @dataclass(frozen=True, slots=True)
-class Claimant:
-    """Who spends a claim."""
+class KnownSecret:
+    """What is known of a secret: by which prefix it is recognised, and nothing that opens anything."""
 
-    key_id: str | None
-    """The key in use; None for a person, and for whoever brings an invitation."""
-    address: str | None
-    """The network address."""
+    prefix: str
+    created_at: datetime
+    ends_at: datetime | None = None
+    """When a newer one takes its place; None: as long as the key."""
+    last_used_at: datetime | None = None
+
+    def is_live(self, now: datetime) -> bool:
+        return self.ends_at is None or self.ends_at > now
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,50 +68,39 @@ class KeyRecord:
     key_id: str
     user_id: str
     name: str
-    prefix: str | None
-    """None while the key is unclaimed: it has no secret yet."""
     grant: Grant
     parent_key_id: str | None
     created_at: datetime
+    secrets: tuple[KnownSecret, ...] = ()
+    """The newest first; none while the key is unclaimed."""
+    disabled_at: datetime | None = None
     revoked_at: datetime | None = None
     revoked_reason: str | None = None
+    revoked_by: str | None = None
+    """Who ended it, in words."""
     last_used_at: datetime | None = None
     last_used_from: str | None = None
     """The network address; None for use on the machine itself."""
     use_count: int = 0
     claim: Claim | None = None
-    """None: the key was handed over as it was made."""
+    """The latest; None: every secret was handed over as it was made."""
+
+    @property
+    def prefix(self) -> str | None:
+        """That of the newest secret; None while there is none."""
+        return self.secrets[0].prefix if self.secrets else None
+
+    def live_secrets(self, now: datetime) -> tuple[KnownSecret, ...]:
+        return tuple(secret for secret in self.secrets if secret.is_live(now))
 
     def status(self, now: datetime) -> KeyStatus:
         if self.revoked_at is not None:
             return KeyStatus.REVOKED
         if self.grant.expires_at is not None and self.grant.expires_at <= now:
             return KeyStatus.EXPIRED
-        if self.prefix is None:
-            return KeyStatus.UNCLAIMED if self.claim and self.claim.lapses_at > now else KeyStatus.LAPSED
-        return KeyStatus.ACTIVE
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """What is decided about a key before there is one."""
-
-    user_id: str
-    name: str
-    grant: Grant
-    parent_key_id: str | None = None
-
-    def record(self, now: datetime, *, prefix: str | None = None, claim: Claim | None = None) -> KeyRecord:
-        return KeyRecord(
-            key_id=f"key_{secrets.token_hex(8)}",
-            user_id=self.user_id,
-            name=self.name,
-            prefix=prefix,
-            grant=self.grant,
-            parent_key_id=self.parent_key_id,
-            created_at=now,
-            claim=claim,
-        )
+        if not self.secrets:
+            return KeyStatus.UNCLAIMED if self.claim and self.claim.is_open(now) else KeyStatus.LAPSED
+        return KeyStatus.ACTIVE if self.disabled_at is None else KeyStatus.DISABLED
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +110,6 @@ class Principal:
     user_id: str
     key_id: str
     grant: Grant
-
-    def may_claim(self, key: KeyRecord) -> bool:
-        return self.grant.covers(key.grant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +123,6 @@ class Person:
     def grant(self) -> Grant:
         return Grant(MANAGEMENT_SCOPES, None, None)
 
-    def may_claim(self, _: KeyRecord) -> bool:
-        return True  # whatever was asked for, it was asked for in their name by one who might
-
 
 Actor = Principal | Person
 """Whoever acts on the keys of a user, who is that user themself or one of their keys."""
@@ -143,11 +135,15 @@ class SecretRecord:
     principal: Principal
     key_hash: str = field(repr=False)
     revoked: bool
+    disabled: bool
     owner_disabled: bool
+    ends_at: datetime | None = None
 
     def refusal(self, now: datetime) -> Refusal | None:
         """Why the key is not good at this moment, or None when it is."""
-        return _refusal(self.principal.grant, now, revoked=self.revoked, owner_disabled=self.owner_disabled)
+        if self.ends_at is not None and self.ends_at <= now:
+            return Refusal.REPLACED
+        return _refusal(self, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,25 +154,29 @@ class SessionRecord:
     signed_in_at: datetime
     seen_at: datetime
     revoked: bool
+    disabled: bool
     owner_disabled: bool
 
     def refusal(self, now: datetime) -> Refusal | None:
-        return _refusal(self.principal.grant, now, revoked=self.revoked, owner_disabled=self.owner_disabled)
+        return _refusal(self, now)
 
 
-def _refusal(grant: Grant, now: datetime, *, revoked: bool, owner_disabled: bool) -> Refusal | None:
-    if revoked:
+def _refusal(of: "SecretRecord | SessionRecord", now: datetime) -> Refusal | None:
+    if of.revoked:
         return Refusal.REVOKED
-    if owner_disabled:
+    if of.disabled:
+        return Refusal.DISABLED
+    if of.owner_disabled:
         return Refusal.OWNER_DISABLED
-    if grant.expires_at is not None and grant.expires_at <= now:
+    expires_at = of.principal.grant.expires_at
+    if expires_at is not None and expires_at <= now:
         return Refusal.EXPIRED
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How often a key was used since the last time this was written down, and when and from where last."""
+    """How often a secret was used since the last time this was written down, and when and from where last."""
 
     count: int
     last_used_at: datetime

@@ -23,14 +23,14 @@ class UsageLog:
         self._counts: dict[str, int] = {}
         self._last: dict[str, tuple[datetime, str | None]] = {}
 
-    def note(self, key_id: str, now: datetime, client: str | None) -> None:
-        count = self._counts.get(key_id)
+    def note(self, prefix: str, now: datetime, client: str | None) -> None:
+        count = self._counts.get(prefix)
         if count is None:
             if len(self._counts) >= MOST_KEYS_WAITING:
                 return
             count = 0
-        self._counts[key_id] = count + 1
-        self._last[key_id] = (now, client)
+        self._counts[prefix] = count + 1
+        self._last[prefix] = (now, client)
 
     async def write(self) -> None:
         """Write down what was collected.
@@ -43,11 +43,11 @@ class UsageLog:
         counts, last = self._counts, self._last
         self._counts, self._last = {}, {}
         try:
-            await self._record_use({key_id: Use(count, *last[key_id]) for key_id, count in counts.items()})
+            await self._record_use({prefix: Use(count, *last[prefix]) for prefix, count in counts.items()})
         except BaseException:
-            for key_id, count in counts.items():
-                self._counts[key_id] = self._counts.get(key_id, 0) + count
-                self._last.setdefault(key_id, last[key_id])
+            for prefix, count in counts.items():
+                self._counts[prefix] = self._counts.get(prefix, 0) + count
+                self._last.setdefault(prefix, last[prefix])
             raise
 
     async def keep_writing(self) -> None:

@@ -41,7 +41,7 @@ class KeyVerifier:
             if refusal is not None:
                 raise InvalidApiKeyError(refusal, key_id=principal.key_id, user_id=principal.user_id)
             if self._hasher.fits_as_known(key, record.key_hash):
-                self._usage.note(principal.key_id, now, client)
+                self._usage.note(key.prefix, now, client)
                 return principal
             # bcrypt takes its time: what was read before it decides nothing, so the record is read again after it.
             await self._prove(key, record.key_hash)

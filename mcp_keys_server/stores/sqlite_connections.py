@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.stores import sqlite_file
-from mcp_keys_server.stores.sqlite_statements import Row
+from mcp_keys_server.stores.sqlite_rows import Row
 
 SECONDS_TO_WAIT_FOR_A_WRITER = 5
 SECONDS_TO_WAIT_ON_THE_LOOP = 0.1

@@ -43,10 +43,10 @@ class EventfulHasher(KeyHasher):
 def repeating_issuer(world: World, taken: ApiKey, *, times: int) -> Iterator[KeyIssuer]:
     mint = RepeatingMint(world.ring.store.checksum_secret, taken, times)
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
-        yield KeyIssuer(world.ring.store, mint, hasher, world.clock)
+        yield KeyIssuer(world.ring.store, mint, hasher)
 
 
 @contextmanager
 def eventful_issuer(world: World, meanwhile: Event) -> Iterator[KeyIssuer]:
     with closing(EventfulHasher(meanwhile)) as hasher:
-        yield KeyIssuer(world.ring.store, KeyMint(world.ring.store.checksum_secret), hasher, world.clock)
+        yield KeyIssuer(world.ring.store, KeyMint(world.ring.store.checksum_secret), hasher)

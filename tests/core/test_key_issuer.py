@@ -1,14 +1,13 @@
 import pytest
 
-from mcp_keys_server import Grant, KeyManager, KeyRecord, Principal, RequestedGrant, StoreUnavailableError
+from mcp_keys_server import KeyManager, KeyRecord, Principal, RequestedGrant, StoreUnavailableError
+from mcp_keys_server.core.administration import Administration
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.errors import KeyNoLongerGoodError
-from mcp_keys_server.core.records import NewKey
 from tests.core.issuers import Event, eventful_issuer, repeating_issuer
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
-NO_GRANT = Grant(frozenset(), None, None)
 
 
 async def test_a_taken_prefix_is_minted_again(world: World) -> None:
@@ -29,7 +28,8 @@ async def test_a_mint_that_does_nothing_but_repeat_itself_is_given_up_on(world: 
 
 async def issue(world: World, taken: ApiKey, *, times: int) -> tuple[KeyRecord, ApiKey]:
     with repeating_issuer(world, taken, times=times) as issuer:
-        return await issuer.issue(NewKey("ada", "x", NO_GRANT))
+        administration = Administration(world.ring.store, issuer, clock=world.clock)
+        return await administration.create_key("ada", name="x", requested=RequestedGrant(frozenset()))
 
 
 async def test_a_key_that_is_revoked_while_it_makes_another_makes_none(world: World) -> None:

@@ -99,7 +99,7 @@ class KeyPages:
         form = await read_form(request)
         key = await self._manager.find_key(actor, key_id=request.path_params["key_id"])
         try:
-            await self._manager.rename_key(actor, key_id=key.key_id, name=form.text("name"))
+            await self._manager.update_key(actor, key_id=key.key_id, name=form.text("name"))
         except InvalidFieldError as error:
             return page("rename.html", 400, key=key, name=form.kept("name"), error=error.rule)
         logger.info("renamed: key_id=%s user_id=%s by=%s", key.key_id, key.user_id, actor.key_id or "person")

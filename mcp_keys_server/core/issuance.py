@@ -1,0 +1,176 @@
+"""Keys made, claimed and rotated, decided within the transaction: from what holds then to what is to be written.
+
+So nothing that is decided on is older than the change itself: neither a quota nor the authority of a key, nor a claim,
+can be raced.
+"""
+
+import secrets
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
+
+from mcp_keys_server.core.changes import (
+    AddKey,
+    AddSecret,
+    Change,
+    Decision,
+    EndSecret,
+    Holdings,
+    PutClaim,
+    RemoveSecret,
+    SpendClaim,
+)
+from mcp_keys_server.core.deed import Deed, described, held_key
+from mcp_keys_server.core.errors import ClaimNotOpenError, NotRotatableError, TooManyKeysError
+from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.core.ledger import Event, EventKind
+from mcp_keys_server.core.policy import KeyPolicy
+from mcp_keys_server.core.records import Claim, KeyRecord, KeyStatus, KnownSecret
+from mcp_keys_server.core.upkeep import revocations
+
+LIVE: Final = frozenset({KeyStatus.ACTIVE, KeyStatus.DISABLED, KeyStatus.UNCLAIMED})
+NO_OVERLAP: Final = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSecret:
+    """A secret that was minted for this change."""
+
+    prefix: str
+    key_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What is asked for, before it is decided what is given."""
+
+    name: str
+    requested: RequestedGrant
+    key_id: str = field(default_factory=lambda: f"key_{secrets.token_hex(8)}")
+
+
+def create(holdings: Holdings, deed: Deed, new: NewKey, policy: KeyPolicy) -> KeyRecord:
+    """The key as it may be made, which has neither a secret nor a claim yet."""
+    maker = deed.require_write(holdings)
+    grant = new.requested.root(deed.now, policy) if maker is None else maker.child(new.requested, deed.now, policy)
+    live = sum(key.status(deed.now) in LIVE for key in holdings.keys.values())
+    if policy.max_live_keys is not None and live >= policy.max_live_keys:
+        raise TooManyKeysError(policy.max_live_keys)
+    return KeyRecord(new.key_id, holdings.user.user_id, new.name, grant, deed.by.key_id, deed.now)
+
+
+def with_secret(key: KeyRecord, deed: Deed, secret: NewSecret) -> Decision[KeyRecord]:
+    """A new key that is good at once."""
+    known = KnownSecret(secret.prefix, deed.now)
+    added = AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now)
+    return Decision(replace(key, secrets=(known,)), (AddKey(key), added), (_created(key, deed),))
+
+
+def with_claim(key: KeyRecord, deed: Deed, claim: Claim, digest: bytes | None = None) -> Decision[KeyRecord]:
+    """A new key that waits to be claimed."""
+    put = PutClaim(key.key_id, claim, digest)
+    return Decision(replace(key, claim=claim), (AddKey(key), put), (_created(key, deed),))
+
+
+def with_invitation(holdings: Holdings, key: KeyRecord, deed: Deed, claim: Claim, digest: bytes) -> Decision[KeyRecord]:
+    """The same for who brings a code, in the place of all invitations that were not used."""
+    unused = [
+        other
+        for other in holdings.keys.values()
+        if other.claim and other.claim.by_invitation and other.status(deed.now) is KeyStatus.UNCLAIMED
+    ]
+    ends = revocations(unused, deed, "a newer invitation replaced it")
+    made = with_claim(key, deed, claim, digest)
+    return Decision(made.answer, (*ends.changes, *made.changes), (*ends.events, *made.events))
+
+
+def claim(holdings: Holdings, deed: Deed, key_id: str, secret: NewSecret) -> Decision[KeyRecord]:
+    """Give a key the secret to which its claim is the right, the first that comes and no other."""
+    look_at_claim(holdings, deed, key_id)
+    key = holdings.keys[key_id]
+    claimed = claimable(holdings, key, deed)
+    spent = replace(claimed, claimed_at=deed.now, claimed_from=deed.by.client)
+    after = _with_new_secret(replace(key, claim=spent), deed, secret, claimed.overlap)
+    event = deed.event(EventKind.KEY_CLAIMED, key, f"prefix={secret.prefix}")
+    return Decision(after.answer, (SpendClaim(key_id, deed.now, deed.by.client), *after.changes), (event,))
+
+
+def look_at_claim(holdings: Holdings, deed: Deed, key_id: str) -> Decision[None]:
+    """Whether the key can be claimed, and nothing else.
+
+    Raises:
+        ClaimNotOpenError, NotPermittedError, KeyNoLongerGoodError: It cannot.
+    """
+    if key_id not in holdings.keys:
+        raise ClaimNotOpenError
+    deed.require_authority_over(holdings.keys[key_id], holdings)
+    claimable(holdings, holdings.keys[key_id], deed)
+    return Decision(None)
+
+
+def claimable(holdings: Holdings, key: KeyRecord, deed: Deed) -> Claim:
+    """The key's claim, if it can be spent now in this way.
+
+    Raises:
+        ClaimNotOpenError: It cannot.
+    """
+    found = key.claim
+    fits = found is not None and found.by_invitation == (deed.actor is None) and found.is_open(deed.now)
+    maker_is_good = key.parent_key_id is None or key.parent_key_id in holdings.keys
+    waits = key.status(deed.now) in (KeyStatus.UNCLAIMED, KeyStatus.ACTIVE)
+    if found is None or not (fits and maker_is_good and waits) or holdings.user.disabled_at is not None:
+        raise ClaimNotOpenError
+    return found
+
+
+def rotate(holdings: Holdings, deed: Deed, key_id: str, secret: NewSecret, overlap: timedelta) -> Decision[KeyRecord]:
+    """Put a new secret beside the key's, which ends when the overlap does."""
+    key = _rotatable(holdings, deed, key_id)
+    after = _with_new_secret(key, deed, secret, overlap)
+    return Decision(after.answer, after.changes, (_rotated(key, deed, overlap),))
+
+
+def rotate_by_claim(holdings: Holdings, deed: Deed, key_id: str, offered: Claim) -> Decision[KeyRecord]:
+    """The same, from the moment in which somebody claims the new secret."""
+    key = _rotatable(holdings, deed, key_id)
+    changes = (PutClaim(key_id, offered),)
+    return Decision(replace(key, claim=offered), changes, (_rotated(key, deed, offered.overlap or NO_OVERLAP),))
+
+
+def _with_new_secret(key: KeyRecord, deed: Deed, secret: NewSecret, overlap: timedelta | None) -> Decision[KeyRecord]:
+    """The key with its new secret, and at most one that is older and about to end."""
+    changes: list[Change] = []
+    kept: list[KnownSecret] = []
+    for older in key.secrets:
+        if not older.is_live(deed.now) or not overlap:
+            changes.append(RemoveSecret(older.prefix))
+        else:
+            ends_at = deed.now + overlap if older.ends_at is None else min(older.ends_at, deed.now + overlap)
+            kept.append(replace(older, ends_at=ends_at))
+            changes.append(EndSecret(older.prefix, ends_at))
+    if len(kept) > 1:
+        raise ClaimNotOpenError
+    changes.append(AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now))
+    return Decision(replace(key, secrets=(KnownSecret(secret.prefix, deed.now), *kept)), tuple(changes))
+
+
+def _rotatable(holdings: Holdings, deed: Deed, key_id: str) -> KeyRecord:
+    key = held_key(holdings, key_id)
+    deed.require_authority_over(key, holdings)
+    if key.status(deed.now) is not KeyStatus.ACTIVE:
+        raise NotRotatableError(f"key_id: this key is {key.status(deed.now)}; only an active one is rotated")
+    replaced = [secret for secret in key.live_secrets(deed.now) if secret.ends_at is not None]
+    if replaced:
+        raise NotRotatableError(
+            f"key_id: this key is being rotated: its older secret ends at {replaced[0].ends_at:%Y-%m-%dT%H:%M:%SZ}. "
+            "Wait for that, or revoke the key if it was stolen"
+        )
+    return key
+
+
+def _created(key: KeyRecord, deed: Deed) -> Event:
+    return deed.event(EventKind.KEY_CREATED, key, described(key))
+
+
+def _rotated(key: KeyRecord, deed: Deed, overlap: timedelta) -> Event:
+    return deed.event(EventKind.KEY_ROTATED, key, f"overlap_hours={overlap / timedelta(hours=1):g}")

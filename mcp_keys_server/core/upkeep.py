@@ -1,0 +1,76 @@
+"""Keys changed, disabled and ended, decided within the transaction like their making."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from mcp_keys_server.core.changes import Decision, Holdings, KeepKey, RevokeKey
+from mcp_keys_server.core.deed import Deed, described, held_key
+from mcp_keys_server.core.errors import NotPermittedError
+from mcp_keys_server.core.grant import Grant, RequestedGrant
+from mcp_keys_server.core.ledger import EventKind
+from mcp_keys_server.core.records import KeyRecord
+
+
+def update(
+    holdings: Holdings, deed: Deed, key_id: str, name: str | None, requested: RequestedGrant
+) -> Decision[KeyRecord]:
+    """Rename a key, or narrow what it may; then all keys that it made, and they made, are narrowed with it."""
+    key = held_key(holdings, key_id)
+    deed.require_write(holdings)
+    grant = Grant(
+        key.grant.scopes if requested.scopes is None else requested.scopes,
+        key.grant.aliases if requested.aliases is None else requested.aliases,
+        key.grant.expires_at if requested.expires_in_days is None else requested.end(deed.now),
+    )
+    if not key.grant.covers(grant):
+        raise NotPermittedError(
+            "a key is only ever narrowed: scopes and aliases that it has not, or a later end, are not given to it "
+            "afterwards; create another key for these"
+        )
+    changed = [replace(key, name=key.name if name is None else name, grant=grant)]
+    changed += [
+        replace(child, grant=child.grant.meet(grant))
+        for child in holdings.descendants(key_id)
+        if not grant.covers(child.grant)
+    ]
+    events = tuple(deed.event(EventKind.KEY_CHANGED, after, described(after)) for after in changed)
+    return Decision(changed[0], tuple(KeepKey(after) for after in changed), events)
+
+
+def disable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
+    key = held_key(holdings, key_id)
+    deed.require_write(holdings)
+    if key.disabled_at is not None:
+        return Decision(key)
+    after = replace(key, disabled_at=deed.now)
+    return Decision(after, (KeepKey(after),), (deed.event(EventKind.KEY_DISABLED, key),))
+
+
+def enable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
+    key = held_key(holdings, key_id)
+    deed.require_authority_over(key, holdings)
+    if key.disabled_at is None:
+        return Decision(key)
+    after = replace(key, disabled_at=None)
+    return Decision(after, (KeepKey(after),), (deed.event(EventKind.KEY_ENABLED, key),))
+
+
+def revoke(
+    holdings: Holdings, deed: Deed, key_id: str, reason: str | None, *, cascade: bool
+) -> Decision[tuple[KeyRecord, ...]]:
+    """End a key and, if told so, all that it made. The answer holds those that ended now; it is empty when the key had
+    ended before, or is nobody's.
+    """
+    if deed.by.key_id != key_id or cascade:
+        deed.require_write(holdings)
+    ending = [holdings.keys[key_id]] if key_id in holdings.keys else []
+    if cascade:
+        ending += holdings.descendants(key_id)
+    return revocations(ending, deed, reason)
+
+
+def revocations(ending: Iterable[KeyRecord], deed: Deed, reason: str | None) -> Decision[tuple[KeyRecord, ...]]:
+    by = f"key {deed.by.key_id}" if deed.by.key_id else deed.by.means
+    ended = tuple(replace(key, revoked_at=deed.now, revoked_reason=reason, revoked_by=by) for key in ending)
+    events = tuple(deed.event(EventKind.KEY_REVOKED, key, reason or "") for key in ended)
+    return Decision(ended, tuple(RevokeKey(key) for key in ended), events)
