@@ -147,7 +147,7 @@ class Administration:
         owner = await self._owner(parsed_id)
 
         def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
-            return issuance.rotate(holdings, self._deed(), parsed_id, secret, overlap)
+            return issuance.rotate(holdings, self._deed(), secret, key_id=parsed_id, overlap=overlap)
 
         return await self._issuer.issue(owner, decide)
 

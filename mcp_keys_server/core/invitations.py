@@ -91,7 +91,7 @@ class Invitations:
             raise ClaimNotOpenError
 
         def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
-            return issuance.claim(holdings, self._deed(claimed_from), key.key_id, secret)
+            return issuance.claim(holdings, self._deed(claimed_from), secret, key_id=key.key_id)
 
         return await self._issuer.issue(key.user_id, decide)
 

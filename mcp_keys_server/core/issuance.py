@@ -84,7 +84,7 @@ def with_invitation(holdings: Holdings, key: KeyRecord, deed: Deed, claim: Claim
     return Decision(made.answer, (*ends.changes, *made.changes), (*ends.events, *made.events))
 
 
-def claim(holdings: Holdings, deed: Deed, key_id: str, secret: NewSecret) -> Decision[KeyRecord]:
+def claim(holdings: Holdings, deed: Deed, secret: NewSecret, *, key_id: str) -> Decision[KeyRecord]:
     """Give a key the secret to which its claim is the right, the first that comes and no other."""
     look_at_claim(holdings, deed, key_id)
     key = holdings.keys[key_id]
@@ -115,15 +115,20 @@ def claimable(holdings: Holdings, key: KeyRecord, deed: Deed) -> Claim:
         ClaimNotOpenError: It cannot.
     """
     found = key.claim
-    fits = found is not None and found.by_invitation == (deed.actor is None) and found.is_open(deed.now)
+    fits = found is not None and found.by_invitation == (deed.actor is None)
     maker_is_good = key.parent_key_id is None or key.parent_key_id in holdings.keys
-    waits = key.status(deed.now) in (KeyStatus.UNCLAIMED, KeyStatus.ACTIVE)
-    if found is None or not (fits and maker_is_good and waits) or holdings.user.disabled_at is not None:
+    if (
+        found is None
+        or not (fits and maker_is_good and key.awaits_claim(deed.now))
+        or holdings.user.disabled_at is not None
+    ):
         raise ClaimNotOpenError
     return found
 
 
-def rotate(holdings: Holdings, deed: Deed, key_id: str, secret: NewSecret, overlap: timedelta) -> Decision[KeyRecord]:
+def rotate(
+    holdings: Holdings, deed: Deed, secret: NewSecret, *, key_id: str, overlap: timedelta
+) -> Decision[KeyRecord]:
     """Put a new secret beside the key's, which ends when the overlap does."""
     key = _rotatable(holdings, deed, key_id)
     after = _with_new_secret(key, deed, secret, overlap)

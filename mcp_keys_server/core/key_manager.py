@@ -1,22 +1,24 @@
 """What the holder of a key, or a person who is signed in, may do with the keys of their user."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final
 
 from mcp_keys_server.core import issuance, upkeep
 from mcp_keys_server.core.api_key import ApiKey
+from mcp_keys_server.core.attempts import Attempts
 from mcp_keys_server.core.changes import Decision, Holdings
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.deed import Deed
-from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, NotPermittedError, TooManyKeysError
+from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError
 from mcp_keys_server.core.field_rules import check_overlap, parse_cursor, parse_key_id, parse_name, parse_reason
 from mcp_keys_server.core.grant import AS_IT_IS, KEYS_READ, RequestedGrant
 from mcp_keys_server.core.issuance import NewKey, NewSecret
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.ledger import Doer, Entry, Event, EventKind
+from mcp_keys_server.core.ledger import Entry
 from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.records import Actor, Claim, KeyRecord, Principal
 
@@ -24,8 +26,6 @@ PAGE_SIZE: Final = 50
 CLAIM_LIFE: Final = timedelta(minutes=15)
 OVERLAP_HOURS: Final = 24.0
 NEWEST: Final = 2**63 - 1
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class KeyManager:
         clock: Clock = utc_now,
     ) -> None:
         self._store = store
-        self._issuer = issuer
+        self._attempts = Attempts(store, issuer, clock)
         self._policy = policy
         self._claim_life = claim_life
         self._clock = clock
@@ -69,12 +69,10 @@ class KeyManager:
         """
         new = NewKey(parse_name(name), requested)
 
-        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
-            deed = self._deed(actor, client)
-            key = issuance.create(holdings, deed, new, self._policy)
-            return issuance.with_secret(key, deed, secret)
+        def decide(holdings: Holdings, deed: Deed, secret: NewSecret) -> Decision[KeyRecord]:
+            return issuance.with_secret(issuance.create(holdings, deed, new, self._policy), deed, secret)
 
-        return await self._noting(actor, client, self._issuer.issue(actor.user_id, decide))
+        return await self._attempts.issue(actor, client, decide)
 
     async def create_unclaimed_key(
         self, actor: Actor, *, name: str, requested: RequestedGrant, client: str | None = None
@@ -86,12 +84,11 @@ class KeyManager:
         """
         new = NewKey(parse_name(name), requested)
 
-        def decide(holdings: Holdings) -> Decision[KeyRecord]:
-            deed = self._deed(actor, client)
-            key = issuance.create(holdings, deed, new, self._policy)
-            return issuance.with_claim(key, deed, Claim(deed.now + self._claim_life))
+        def decide(holdings: Holdings, deed: Deed) -> Decision[KeyRecord]:
+            claim = Claim(deed.now + self._claim_life)
+            return issuance.with_claim(issuance.create(holdings, deed, new, self._policy), deed, claim)
 
-        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+        return await self._attempts.change(actor, client, decide)
 
     async def claim_key(self, actor: Actor, *, key_id: str, claimed_from: str | None) -> tuple[KeyRecord, ApiKey]:
         """Make the secret that waits to be claimed and spend the claim. A key claims nothing that may do more than
@@ -102,14 +99,9 @@ class KeyManager:
             ClaimNotOpenError: It was claimed before, its claim has lapsed, or it was revoked.
         """
         key = await self.find_key(actor, key_id=key_id)
-        deed = self._deed(actor, claimed_from)
         # Asked before as well, so that what cannot be claimed takes no bcrypt.
-        await self._store.change(actor.user_id, lambda holdings: issuance.look_at_claim(holdings, deed, key.key_id))
-
-        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
-            return issuance.claim(holdings, self._deed(actor, claimed_from), key.key_id, secret)
-
-        return await self._noting(actor, claimed_from, self._issuer.issue(actor.user_id, decide))
+        await self._attempts.change(actor, claimed_from, partial(issuance.look_at_claim, key_id=key.key_id))
+        return await self._attempts.issue(actor, claimed_from, partial(issuance.claim, key_id=key.key_id))
 
     async def rotate_key(
         self, actor: Actor, *, key_id: str, overlap_hours: float = OVERLAP_HOURS, client: str | None = None
@@ -120,12 +112,8 @@ class KeyManager:
             KeyNotFoundError: The user has no such key.
             NotRotatableError: It is not active, or is being rotated.
         """
-        parsed_id, overlap = parse_key_id(key_id), check_overlap(overlap_hours)
-
-        def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
-            return issuance.rotate(holdings, self._deed(actor, client), parsed_id, secret, overlap)
-
-        return await self._noting(actor, client, self._issuer.issue(actor.user_id, decide))
+        rotate = partial(issuance.rotate, key_id=parse_key_id(key_id), overlap=check_overlap(overlap_hours))
+        return await self._attempts.issue(actor, client, rotate)
 
     async def offer_rotation(
         self, actor: Actor, *, key_id: str, overlap_hours: float = OVERLAP_HOURS, client: str | None = None
@@ -137,12 +125,11 @@ class KeyManager:
         """
         parsed_id, overlap = parse_key_id(key_id), check_overlap(overlap_hours)
 
-        def decide(holdings: Holdings) -> Decision[KeyRecord]:
-            deed = self._deed(actor, client)
+        def decide(holdings: Holdings, deed: Deed) -> Decision[KeyRecord]:
             offered = Claim(deed.now + self._claim_life, overlap=overlap)
             return issuance.rotate_by_claim(holdings, deed, parsed_id, offered)
 
-        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+        return await self._attempts.change(actor, client, decide)
 
     async def find_key(self, actor: Actor, *, key_id: str) -> KeyRecord:
         """One key of the user's. Every key may see itself and those that it made.
@@ -191,11 +178,8 @@ class KeyManager:
             KeyNotFoundError: The user has no such key, or it was revoked.
         """
         parsed_id, parsed_name = parse_key_id(key_id), None if name is None else parse_name(name)
-
-        def decide(holdings: Holdings) -> Decision[KeyRecord]:
-            return upkeep.update(holdings, self._deed(actor, client), parsed_id, parsed_name, requested)
-
-        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+        update = partial(upkeep.update, key_id=parsed_id, name=parsed_name, requested=requested)
+        return await self._attempts.change(actor, client, update)
 
     async def disable_key(self, actor: Actor, *, key_id: str, client: str | None = None) -> KeyRecord:
         """Refuse a key until it is enabled again.
@@ -203,24 +187,14 @@ class KeyManager:
         Raises:
             KeyNotFoundError: The user has no such key, or it was revoked.
         """
-        parsed_id = parse_key_id(key_id)
-
-        def decide(holdings: Holdings) -> Decision[KeyRecord]:
-            return upkeep.disable(holdings, self._deed(actor, client), parsed_id)
-
-        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+        return await self._attempts.change(actor, client, partial(upkeep.disable, key_id=parse_key_id(key_id)))
 
     async def enable_key(self, actor: Actor, *, key_id: str, client: str | None = None) -> KeyRecord:
         """
         Raises:
             KeyNotFoundError: The user has no such key, or it was revoked.
         """
-        parsed_id = parse_key_id(key_id)
-
-        def decide(holdings: Holdings) -> Decision[KeyRecord]:
-            return upkeep.enable(holdings, self._deed(actor, client), parsed_id)
-
-        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+        return await self._attempts.change(actor, client, partial(upkeep.enable, key_id=parse_key_id(key_id)))
 
     async def revoke_key(
         self, actor: Actor, *, key_id: str, reason: str | None, client: str | None = None
@@ -235,41 +209,25 @@ class KeyManager:
 
     async def revoke_with_descendants(
         self, actor: Actor, *, key_id: str, reason: str | None, client: str | None = None
-    ) -> Sequence[KeyRecord]:
-        """End a key and all that it made, that they made, and so on; those that ended now.
+    ) -> tuple[KeyRecord, Sequence[KeyRecord]]:
+        """End a key and all that it made, that they made, and so on; the key, and those of the others that ended now.
 
         Raises:
             KeyNotFoundError: The user has no such key.
         """
         ended = await self._revoke(actor, key_id, reason, client, cascade=True)
-        await self._find(actor, key_id)
-        return ended
+        key = await self._find(actor, key_id)
+        return key, [one for one in ended if one.key_id != key.key_id]
 
     async def _revoke(
         self, actor: Actor, key_id: str, reason: str | None, client: str | None, *, cascade: bool
     ) -> Sequence[KeyRecord]:
         parsed_id, parsed_reason = parse_key_id(key_id), None if reason is None else parse_reason(reason)
-
-        def decide(holdings: Holdings) -> Decision[tuple[KeyRecord, ...]]:
-            return upkeep.revoke(holdings, self._deed(actor, client), parsed_id, parsed_reason, cascade=cascade)
-
-        return await self._noting(actor, client, self._store.change(actor.user_id, decide))
+        revoke = partial(upkeep.revoke, key_id=parsed_id, reason=parsed_reason, cascade=cascade)
+        return await self._attempts.change(actor, client, revoke)
 
     async def _find(self, actor: Actor, key_id: str) -> KeyRecord:
         key = await self._store.find_key(actor.user_id, parse_key_id(key_id))
         if key is None:
             raise KeyNotFoundError
         return key
-
-    def _deed(self, actor: Actor, client: str | None) -> Deed:
-        return Deed(Doer.of(actor, client), self._clock(), actor)
-
-    async def _noting(self, actor: Actor, client: str | None, change: Awaitable[Result]) -> Result:
-        """What the change gives; that somebody tried more than they may is written down."""
-        try:
-            return await change
-        except (NotPermittedError, TooManyKeysError) as error:
-            by = Doer.of(actor, client)
-            refused = Event(EventKind.REFUSED, self._clock(), actor.user_id, actor.key_id, by, str(error))
-            await self._store.add_event(refused)
-            raise

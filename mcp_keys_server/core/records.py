@@ -93,6 +93,11 @@ class KeyRecord:
     def live_secrets(self, now: datetime) -> tuple[KnownSecret, ...]:
         return tuple(secret for secret in self.secrets if secret.is_live(now))
 
+    def awaits_claim(self, now: datetime) -> bool:
+        """Whether its owner can be shown a secret, a first or a new one."""
+        is_open = self.claim is not None and self.claim.is_open(now)
+        return is_open and self.status(now) in (KeyStatus.UNCLAIMED, KeyStatus.ACTIVE)
+
     def status(self, now: datetime) -> KeyStatus:
         if self.revoked_at is not None:
             return KeyStatus.REVOKED

@@ -22,10 +22,11 @@ from mcp_keys_server.core.records import Principal
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.addresses import endpoint_path
 from mcp_keys_server.server.client_config import Endpoint
-from mcp_keys_server.server.delivery import Delivery, InlineDelivery, LinkDelivery
+from mcp_keys_server.server.delivery import Delivery, InlineDelivery
 from mcp_keys_server.server.endpoints import Endpoints
 from mcp_keys_server.server.host_policy import HostPolicy
 from mcp_keys_server.server.key_tools import KeyTools
+from mcp_keys_server.server.link_delivery import LinkDelivery
 from mcp_keys_server.server.pages.app import build_pages
 from mcp_keys_server.server.pages.signing_in import KEYS_PAGE
 from mcp_keys_server.server.tool_server import Context, build_tool_server

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.field_rules import parse_alias
-from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.core.grant import KEYS_READ, KEYS_WRITE, RequestedGrant
 from mcp_keys_server.core.key_manager import KeyManager
+from mcp_keys_server.core.ledger import Entry
 from mcp_keys_server.core.records import KeyRecord
 from mcp_keys_server.server.client_config import Connection, snippet
 from mcp_keys_server.server.delivery import Call, Delivery
@@ -21,12 +22,18 @@ from mcp_keys_server.server.tool_shapes import (
     ClientConfig,
     ClientConfigArguments,
     CreateKeyArguments,
+    EventList,
+    EventView,
     GetKeyArguments,
     KeyList,
     KeyView,
+    ListEventsArguments,
     ListKeysArguments,
     NoArguments,
+    RevokedKey,
     RevokeKeyArguments,
+    RotateKeyArguments,
+    UpdateKeyArguments,
     WhoAmI,
 )
 
@@ -34,8 +41,13 @@ logger = logging.getLogger(__name__)
 
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
+_CHANGES = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
+_ENDS_LATER = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=False, open_world_hint=False)
 _ENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
+
+READ = frozenset({KEYS_READ})
+WRITE = frozenset({KEYS_WRITE})
 
 Run = Callable[[Call, Any], Awaitable[BaseModel]]
 ConnectionOf = Callable[[str, str], Connection]
@@ -49,6 +61,8 @@ class KeyTool:
     definition: Tool
     arguments: type[Arguments]
     run: Run
+    needs: frozenset[str]
+    """The scopes without which it is of no use, and not listed."""
 
 
 class KeyTools:
@@ -67,11 +81,7 @@ class KeyTools:
 
         It can do at most what the key in use can.
         """
-        requested = RequestedGrant(
-            scopes=None if arguments.scopes is None else frozenset(arguments.scopes),
-            aliases=None if arguments.aliases is None else frozenset(arguments.aliases),
-            expires_in_days=arguments.expires_in_days,
-        )
+        requested = _requested(arguments.scopes, arguments.aliases, arguments.expires_in_days)
         return await self._delivery.create(call, name=arguments.name, requested=requested)
 
     async def list_keys(self, call: Call, arguments: ListKeysArguments) -> KeyList:
@@ -85,17 +95,63 @@ class KeyTools:
         """Show one of the user's API keys: its status, for example, which says whether a new key was claimed."""
         return self._view(call, await self._manager.find_key(call.principal, key_id=arguments.key_id))
 
-    async def revoke_key(self, call: Call, arguments: RevokeKeyArguments) -> KeyView:
+    async def rotate_key(self, call: Call, arguments: RotateKeyArguments) -> BaseModel:
+        """Give one of the user's API keys a new secret: the same key, with the same rights and end.
+
+        The old secret stays good until overlap_hours are over, so that nothing breaks while clients are changed;
+        list_keys shows which secret was last used. A key that was stolen is not rotated but revoked.
+        """
+        return await self._delivery.rotate(call, key_id=arguments.key_id, overlap_hours=arguments.overlap_hours)
+
+    async def update_key(self, call: Call, arguments: UpdateKeyArguments) -> KeyView:
+        """Rename one of the user's API keys, or narrow what it may do and until when. Nothing is ever widened.
+
+        Keys that it made are narrowed with it.
+        """
+        key = await self._manager.update_key(
+            call.principal,
+            key_id=arguments.key_id,
+            name=arguments.name,
+            requested=_requested(arguments.scopes, arguments.aliases, arguments.expires_in_days),
+            client=call.client,
+        )
+        return self._done("changed", call, key)
+
+    async def disable_key(self, call: Call, arguments: GetKeyArguments) -> KeyView:
+        """Refuse one of the user's API keys until it is enabled again; for good, use revoke_key."""
+        key = await self._manager.disable_key(call.principal, key_id=arguments.key_id, client=call.client)
+        return self._done("disabled", call, key)
+
+    async def enable_key(self, call: Call, arguments: GetKeyArguments) -> KeyView:
+        """Let one of the user's API keys in again that was disabled."""
+        key = await self._manager.enable_key(call.principal, key_id=arguments.key_id, client=call.client)
+        return self._done("enabled", call, key)
+
+    async def revoke_key(self, call: Call, arguments: RevokeKeyArguments) -> RevokedKey:
         """Revoke one of the user's API keys for good, from the next request on: whatever uses it stops working.
 
         This cannot be undone, so confirm it first; names may repeat, so if several keys fit, ask which one. Keys that
-        it made (made_by) stay good: revoke those too if it was lost or stolen. Every key may revoke itself; revoking
-        the key in use (is_current) ends this connection's access with it.
+        it made (made_by) stay good unless cascade is true, which is right if it was lost or stolen. Every key may
+        revoke itself; revoking the key in use (is_current) ends this connection's access with it.
         """
-        by = call.principal.key_id
-        record = await self._manager.revoke_key(call.principal, key_id=arguments.key_id, reason=arguments.reason)
-        logger.info("revoked: key_id=%s user_id=%s by=%s", record.key_id, record.user_id, by)
-        return self._view(call, record)
+        also_ended: Sequence[KeyRecord] = ()
+        if arguments.cascade:
+            key, also_ended = await self._manager.revoke_with_descendants(
+                call.principal, key_id=arguments.key_id, reason=arguments.reason, client=call.client
+            )
+        else:
+            key = await self._manager.revoke_key(
+                call.principal, key_id=arguments.key_id, reason=arguments.reason, client=call.client
+            )
+        for one in (key, *also_ended):
+            self._done("revoked", call, one)
+        ids = [one.key_id for one in also_ended]
+        return RevokedKey.of(key, call.principal.key_id, self._clock(), also_ended=ids)
+
+    async def list_events(self, call: Call, arguments: ListEventsArguments) -> EventList:
+        """List what was done to the user's API keys, newest first: by which key, when and from where."""
+        entries = await self._manager.list_events(call.principal, before=arguments.before)
+        return EventList(events=[_event_view(entry) for entry in entries])
 
     async def whoami(self, call: Call, _: NoArguments) -> WhoAmI:
         """Say whose API key is in use, what it may do and when it expires."""
@@ -113,18 +169,17 @@ class KeyTools:
 
     def table(self) -> Mapping[str, KeyTool]:
         """The tools by name, in the order in which they are listed."""
+        delivered, told = self._delivery.result, self._delivery.told_to_the_model
         tools = (
-            _tool(
-                self.create_key,
-                "Create an API key",
-                CreateKeyArguments,
-                self._delivery.result,
-                _ADDS,
-                more_description=self._delivery.told_to_the_model,
-            ),
-            _tool(self.list_keys, "List your API keys", ListKeysArguments, KeyList, _READS),
+            _tool(self.create_key, "Create an API key", CreateKeyArguments, delivered, _ADDS, WRITE, told),
+            _tool(self.list_keys, "List your API keys", ListKeysArguments, KeyList, _READS, READ),
             _tool(self.get_key, "Show an API key", GetKeyArguments, KeyView, _READS),
-            _tool(self.revoke_key, "Revoke an API key", RevokeKeyArguments, KeyView, _ENDS),
+            _tool(self.rotate_key, "Rotate an API key", RotateKeyArguments, delivered, _ENDS_LATER, WRITE, told),
+            _tool(self.update_key, "Change an API key", UpdateKeyArguments, KeyView, _ENDS, WRITE),
+            _tool(self.disable_key, "Disable an API key", GetKeyArguments, KeyView, _ENDS, WRITE),
+            _tool(self.enable_key, "Enable an API key", GetKeyArguments, KeyView, _CHANGES, WRITE),
+            _tool(self.revoke_key, "Revoke an API key", RevokeKeyArguments, RevokedKey, _ENDS),
+            _tool(self.list_events, "What was done", ListEventsArguments, EventList, _READS, READ),
             _tool(self.whoami, "Who am I?", NoArguments, WhoAmI, _READS),
             _tool(self.client_config, "Configure a client", ClientConfigArguments, ClientConfig, _READS),
         )
@@ -133,14 +188,40 @@ class KeyTools:
     def _view(self, call: Call, key: KeyRecord) -> KeyView:
         return KeyView.of(key, call.principal.key_id, self._clock())
 
+    def _done(self, what: str, call: Call, key: KeyRecord) -> KeyView:
+        logger.info("%s: key_id=%s user_id=%s by=%s", what, key.key_id, key.user_id, call.principal.key_id)
+        return self._view(call, key)
 
-def _tool(  # noqa: PLR0913 - what a tool is announced with
+
+def _requested(scopes: list[str] | None, aliases: list[str] | None, days: float | None) -> RequestedGrant:
+    return RequestedGrant(
+        scopes=None if scopes is None else frozenset(scopes),
+        aliases=None if aliases is None else frozenset(aliases),
+        expires_in_days=days,
+    )
+
+
+def _event_view(entry: Entry) -> EventView:
+    event = entry.event
+    return EventView(
+        number=entry.number,
+        kind=event.kind,
+        at=event.at,
+        key_id=event.key_id,
+        by=event.by.means,
+        by_key_id=event.by.key_id,
+        client=event.by.client,
+        detail=event.detail,
+    )
+
+
+def _tool(  # noqa: PLR0913, PLR0917 - what a tool is announced with
     run: Run,
     title: str,
     arguments: type[Arguments],
     result: type[BaseModel],
     annotations: ToolAnnotations,
-    *,
+    needs: frozenset[str] = frozenset(),
     more_description: str = "",
 ) -> KeyTool:
     definition = Tool(
@@ -151,4 +232,4 @@ def _tool(  # noqa: PLR0913 - what a tool is announced with
         output_schema=result.model_json_schema(mode="serialization"),
         annotations=annotations,
     )
-    return KeyTool(definition, arguments, run)
+    return KeyTool(definition, arguments, run, needs)

@@ -9,8 +9,10 @@ from mcp_keys_server.core.records import Principal
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.client_config import LocalProgram, local_program
-from mcp_keys_server.server.delivery import Delivery, FileDelivery, InlineDelivery, LinkDelivery
+from mcp_keys_server.server.delivery import Delivery, InlineDelivery
+from mcp_keys_server.server.file_delivery import FileDelivery
 from mcp_keys_server.server.key_tools import KeyTools
+from mcp_keys_server.server.link_delivery import LinkDelivery
 from mcp_keys_server.server.tool_server import Context, build_tool_server
 from mcp_keys_server.settings import Settings, SettingsError
 

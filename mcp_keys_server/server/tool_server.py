@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 import mcp_keys_server
+from mcp_keys_server.auth.guard import client_address
 from mcp_keys_server.core.errors import (
     InvalidApiKeyError,
     InvalidFieldError,
@@ -29,10 +30,13 @@ from mcp_keys_server.core.errors import (
     KeyNotFoundError,
     McpKeysError,
     NotPermittedError,
+    NotRotatableError,
     StoreUnavailableError,
+    TooManyKeysError,
 )
 from mcp_keys_server.core.records import Principal
-from mcp_keys_server.server.delivery import Call, KeyFileError
+from mcp_keys_server.server.delivery import Call
+from mcp_keys_server.server.file_delivery import KeyFileError
 from mcp_keys_server.server.key_tools import KeyTools
 
 logger = logging.getLogger(__name__)
@@ -45,8 +49,7 @@ Caller = Callable[[Context], Awaitable[Principal]]
 """Says on whose behalf a call is made; each transport has its own."""
 
 INSTRUCTIONS: Final = (
-    "Manages the API keys of the user whose key is in use: create_key, list_keys, get_key, revoke_key, whoami, "
-    "client_config. "
+    "Manages the API keys of the user whose key is in use; which tools there are depends on what that key may. "
     "Never ask the user to paste an API key into the conversation; keys are named by their key_id."
 )
 
@@ -55,6 +58,8 @@ _SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
     InvalidFieldError: None,
     NotPermittedError: None,
     KeyNoLongerGoodError: None,
+    TooManyKeysError: None,
+    NotRotatableError: None,
     KeyFileError: None,
     KeyNotFoundError: "key_id: you have no key with this id; list_keys shows the ids of your keys",
     StoreUnavailableError: "The key database does not answer at the moment. Try again in a few seconds; "
@@ -67,10 +72,10 @@ _SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
 def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
     """The server. It keeps nothing between calls, so every transport and both protocol eras may share it."""
     table = tools.table()
-    listed = ListToolsResult(tools=[tool.definition for tool in table.values()])
 
-    async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
-        return listed
+    async def list_tools(context: Context, _: PaginatedRequestParams | None) -> ListToolsResult:
+        scopes = (await caller(context)).grant.scopes
+        return ListToolsResult(tools=[tool.definition for tool in table.values() if tool.needs <= scopes])
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
         tool = table.get(params.name)
@@ -126,6 +131,7 @@ def _call(principal: Principal, context: Context, params: CallToolRequestParams)
             for name, answer in (params.input_responses or {}).items()
             if isinstance(answer, ElicitResult)
         },
+        client=client_address(context.request.scope) if context.request is not None else None,
         state=params.request_state,
     )
 

@@ -12,10 +12,12 @@ import pytest
 from mcp_keys_server import ApiKey, Principal, RequestedGrant
 from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, NotPermittedError
 from mcp_keys_server.core.records import KeyStatus
-from mcp_keys_server.server import delivery
+from mcp_keys_server.server import link_delivery
 from mcp_keys_server.server.app import build_app
-from mcp_keys_server.server.delivery import CLAIM, Answer, Call, FileDelivery, KeyFileError, LinkDelivery
+from mcp_keys_server.server.delivery import Answer, Call
+from mcp_keys_server.server.file_delivery import FileDelivery, KeyFileError
 from mcp_keys_server.server.host_policy import host_policy
+from mcp_keys_server.server.link_delivery import CLAIM, LinkDelivery
 from mcp_keys_server.server.stdio import key_tools
 from mcp_keys_server.server.tool_shapes import ClaimableKey
 from mcp_keys_server.settings import Settings, SettingsError
@@ -127,7 +129,7 @@ async def test_a_key_that_will_never_be_claimed_is_not_waited_for(
     world: World, asker: tuple[ApiKey, Principal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, principal = asker
-    monkeypatch.setattr(delivery, "SECONDS_BETWEEN_LOOKS", 0)
+    monkeypatch.setattr(link_delivery, "SECONDS_BETWEEN_LOOKS", 0)
     state = await asked(world, principal)
     waiting = asyncio.create_task(answered(world, principal, state, "accept", seconds_to_wait=60))
     await asyncio.sleep(0)
@@ -206,12 +208,28 @@ async def test_a_file_that_cannot_be_written_leaves_no_good_key(
 ) -> None:
     _, principal = asker
     (tmp_path / "taken").write_text("a file where the folder should be")
-    with pytest.raises(KeyFileError, match="so the key was revoked"):
+    with pytest.raises(KeyFileError, match="so nothing was done"):
         await FileDelivery(world.ring.manager, tmp_path / "taken", clock=world.clock).create(
+            Call(principal), name="x", requested=NOTHING_SPECIAL
+        )
+    assert len(await world.ring.administration.list_keys(include_ended=True)) == 1
+
+
+async def test_a_file_that_cannot_be_filled_leaves_no_good_key(
+    world: World, asker: tuple[ApiKey, Principal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    _, principal = asker
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(KeyFileError, match="so the key was revoked.*No space left"):
+        await FileDelivery(world.ring.manager, tmp_path / "keys", clock=world.clock).create(
             Call(principal), name="x", requested=NOTHING_SPECIAL
         )
     keys = await world.ring.administration.list_keys(include_ended=True)
     assert {key.revoked_reason for key in keys} == {"its file cannot be written", None}
+    assert list((tmp_path / "keys").iterdir()) == []
 
 
 async def test_inline_the_result_holds_the_key(world: World, inline_http: httpx2.AsyncClient) -> None:
@@ -225,7 +243,7 @@ async def test_every_way_refuses_what_the_key_may_not_do(world: World, tmp_path:
     for way in (link(world), FileDelivery(world.ring.manager, tmp_path / "keys")):
         with pytest.raises(NotPermittedError):
             await way.create(Call(weak), name="x", requested=NOTHING_SPECIAL)
-    assert not (tmp_path / "keys").exists()
+    assert list((tmp_path / "keys").iterdir()) == []
 
 
 async def test_over_http_no_file_is_written_on_the_server(world: World) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from mcp_keys_server import RequestedGrant
+from mcp_keys_server import ApiKey, InvalidApiKeyError, RequestedGrant
 from mcp_keys_server.server.stdio import key_tools
 from mcp_keys_server.settings import Settings
 from tests.conftest import KEY
@@ -14,6 +14,19 @@ from tests.server.calls import MODERN, call, post
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
+TOOLS = [
+    "create_key",
+    "list_keys",
+    "get_key",
+    "rotate_key",
+    "update_key",
+    "disable_key",
+    "enable_key",
+    "revoke_key",
+    "list_events",
+    "whoami",
+    "client_config",
+]
 FIELDS = {
     "key_id",
     "name",
@@ -26,6 +39,8 @@ FIELDS = {
     "last_used_at",
     "last_used_from",
     "use_count",
+    "secrets",
+    "revoked_by",
     "revoked_at",
     "revoked_reason",
     "made_by",
@@ -201,7 +216,7 @@ async def test_an_unknown_tool_is_an_error_that_names_those_there_are(world: Wor
     _, key = await world.key()
     body = (await post(http, key, "drop_tables")).json()
     assert (body["error"]["code"], "drop_tables" in body["error"]["message"]) == (-32602, False)
-    assert "create_key, list_keys, get_key, revoke_key, whoami, client_config" in body["error"]["message"]
+    assert "create_key, list_keys, get_key, rotate_key" in body["error"]["message"]
     assert (await post(http, key, "drop_tables", {"a": 1}, modern=True)).json()["error"]["code"] == -32602
 
 
@@ -248,7 +263,7 @@ async def test_each_change_is_one_line_that_says_who_did_what(
 async def test_every_tool_is_announced_with_title_hints_and_schemas(world: World) -> None:
     table = key_tools(world.ring, Settings()).table()
     tools = {name: tool.definition for name, tool in table.items()}
-    assert list(tools) == ["create_key", "list_keys", "get_key", "revoke_key", "whoami", "client_config"]
+    assert list(tools) == TOOLS
     for tool in tools.values():
         assert tool.title
         assert tool.description
@@ -265,10 +280,16 @@ async def test_every_tool_is_announced_with_title_hints_and_schemas(world: World
     assert {name for name, hint in hints.items() if hint.read_only_hint} == {
         "list_keys",
         "get_key",
+        "list_events",
         "whoami",
         "client_config",
     }
-    assert {name for name, hint in hints.items() if hint.destructive_hint} == {"revoke_key"}
+    assert {name for name, hint in hints.items() if hint.destructive_hint} == {
+        "rotate_key",
+        "update_key",
+        "disable_key",
+        "revoke_key",
+    }
 
 
 async def test_tools_lists_are_the_callers_own_to_cache(world: World, http: httpx2.AsyncClient) -> None:
@@ -281,4 +302,60 @@ async def test_tools_lists_are_the_callers_own_to_cache(world: World, http: http
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": meta}}
     result = (await http.post("/u/ada/keys/mcp", headers=headers, json=body)).json()["result"]
     assert (result["ttlMs"], result["cacheScope"]) == (300_000, "private")
-    assert len(result["tools"]) == 6
+    assert len(result["tools"]) == len(TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "listed"),
+    [
+        (set(), ["get_key", "revoke_key", "whoami", "client_config"]),
+        ({"keys:read"}, ["list_keys", "get_key", "revoke_key", "list_events", "whoami", "client_config"]),
+        ({"keys:read", "keys:write"}, TOOLS),
+    ],
+)
+async def test_a_key_is_shown_only_the_tools_that_it_may_use(
+    world: World, http: httpx2.AsyncClient, scopes: set[str], listed: list[str]
+) -> None:
+    _, key = await world.key(requested=RequestedGrant(scopes=frozenset(scopes)))
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    answer = await http.post("/u/ada/keys/mcp", headers={"X-API-Key": key.reveal()}, json=body)
+    assert [tool["name"] for tool in answer.json()["result"]["tools"]] == listed
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["2025-11-25", MODERN])
+async def test_a_key_is_rotated_changed_disabled_and_ended_with_its_family(
+    world: World, inline_http: httpx2.AsyncClient, *, modern: bool
+) -> None:
+    async def ask(presented: ApiKey, tool: str, **arguments: object) -> dict[str, Any]:
+        return (await call(inline_http, presented, tool, arguments, modern=modern)).structured
+
+    async def is_good(plaintext: str) -> bool:
+        try:
+            await world.ring.verifier.verify(plaintext)
+        except InvalidApiKeyError:
+            return False
+        return True
+
+    parse = world.ring.verifier._mint.parse
+    _, ada = await world.key()
+    first = await ask(ada, "create_key", name="Laptop", scopes=["keys:read", "keys:write"], expires_in_days=30)
+    second = await ask(ada, "rotate_key", key_id=first["key_id"], overlap_hours=1)
+    assert (second["key_id"], second["expires_at"]) == (first["key_id"], first["expires_at"])
+    assert len(second["secrets"]) == 2
+    assert await is_good(first["key"])
+    world.clock.advance(hours=1)
+    assert not await is_good(first["key"])
+    child = await ask(parse(second["key"]), "create_key", name="Child")
+    changed = await ask(ada, "update_key", key_id=first["key_id"], name="Desk", scopes=["keys:write"])
+    assert (changed["name"], changed["scopes"]) == ("Desk", ["keys:write"])
+    assert (await ask(ada, "get_key", key_id=child["key_id"]))["scopes"] == []
+    assert (await ask(ada, "disable_key", key_id=first["key_id"]))["status"] == "disabled"
+    assert not await is_good(second["key"])
+    assert (await ask(ada, "enable_key", key_id=first["key_id"]))["status"] == "active"
+    assert await is_good(second["key"])
+    ended = await ask(ada, "revoke_key", key_id=first["key_id"], reason="stolen", cascade=True)
+    assert (ended["status"], ended["also_ended"]) == ("revoked", [child["key_id"]])
+    assert not await is_good(child["key"])
+    kinds = [event["kind"] for event in (await ask(ada, "list_events"))["events"]]
+    assert kinds[:5] == ["key_revoked", "key_revoked", "key_enabled", "key_disabled", "key_changed"]
+    assert (await ask(ada, "list_events", before=1))["events"] == []

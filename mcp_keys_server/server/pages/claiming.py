@@ -10,7 +10,7 @@ from mcp_keys_server.auth.guard import client_address
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import ClaimNotOpenError, KeyNotFoundError
 from mcp_keys_server.core.key_manager import KeyManager
-from mcp_keys_server.core.records import Actor, KeyRecord, KeyStatus
+from mcp_keys_server.core.records import Actor, KeyRecord
 from mcp_keys_server.server.pages.forms import form_route, read_form
 from mcp_keys_server.server.pages.handed_over import handed_over
 from mcp_keys_server.server.pages.rendering import page
@@ -54,7 +54,7 @@ class ClaimPages:
         return handed_over(record, key, self._public_url)
 
     async def _offer(self, actor: Actor, key: KeyRecord) -> Response:
-        if key.status(self._clock()) is not KeyStatus.UNCLAIMED or (key.claim and key.claim.by_invitation):
+        if not key.awaits_claim(self._clock()) or (key.claim and key.claim.by_invitation):
             return self._over(key)
         maker = await self._maker(actor, key)
         return self._over(key) if maker and maker.revoked_at else page("claim.html", key=key, asked_by=maker)

@@ -50,7 +50,7 @@ class InvitationPages:
     async def disown(self, request: Request) -> Response:
         await read_form(request)
         code = request.path_params["code"]
-        key = await self._invitations.disown(code)
+        key = await self._invitations.disown(code, client=client_address(request.scope))
         logger.info("revoked: key_id=%s user_id=%s by=invitation", key.key_id, key.user_id)
         return self._over(key, code)
 

@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from mcp_keys_server.auth.guard import client_address
 from mcp_keys_server.core.clock import Clock, utc_now
-from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, NotPermittedError
+from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, NotPermittedError, TooManyKeysError
 from mcp_keys_server.core.field_rules import check_aliases, check_life, check_scopes, parse_name
 from mcp_keys_server.core.grant import KEYS_ALIAS, KEYS_READ, KEYS_WRITE, RequestedGrant
 from mcp_keys_server.core.key_manager import KeyManager, KeyPage
@@ -46,13 +47,15 @@ class KeyPages:
 
     async def create(self, request: Request) -> Response:
         actor = await self._visitors.actor(request)
-        form = await read_form(request)
+        form, client = await read_form(request), client_address(request.scope)
         requested, errors = _read(form)
         if requested is None:
             return await self._list(request, actor, form, errors, 400)
         try:
-            key = await self._manager.create_unclaimed_key(actor, name=form.text("name"), requested=requested)
-        except NotPermittedError as error:
+            key = await self._manager.create_unclaimed_key(
+                actor, name=form.text("name"), requested=requested, client=client
+            )
+        except (NotPermittedError, TooManyKeysError) as error:
             return await self._list(request, actor, form, {"form": str(error)}, 403)
         logger.info("created: key_id=%s user_id=%s by=%s", key.key_id, key.user_id, actor.key_id or "person")
         return RedirectResponse(claim_path(key.key_id), 303)
@@ -96,10 +99,10 @@ class KeyPages:
 
     async def rename(self, request: Request) -> Response:
         actor = await self._visitors.actor(request)
-        form = await read_form(request)
+        form, client = await read_form(request), client_address(request.scope)
         key = await self._manager.find_key(actor, key_id=request.path_params["key_id"])
         try:
-            await self._manager.update_key(actor, key_id=key.key_id, name=form.text("name"))
+            await self._manager.update_key(actor, key_id=key.key_id, name=form.text("name"), client=client)
         except InvalidFieldError as error:
             return page("rename.html", 400, key=key, name=form.kept("name"), error=error.rule)
         logger.info("renamed: key_id=%s user_id=%s by=%s", key.key_id, key.user_id, actor.key_id or "person")
@@ -112,10 +115,10 @@ class KeyPages:
 
     async def revoke(self, request: Request) -> Response:
         actor = await self._visitors.actor(request)
-        form = await read_form(request)
+        form, client = await read_form(request), client_address(request.scope)
         key = await self._manager.find_key(actor, key_id=request.path_params["key_id"])
         try:
-            await self._manager.revoke_key(actor, key_id=key.key_id, reason=form.text("reason") or None)
+            await self._manager.revoke_key(actor, key_id=key.key_id, reason=form.text("reason") or None, client=client)
         except InvalidFieldError as error:
             is_current, reason = key.key_id == actor.key_id, form.kept("reason")
             return page("revoke.html", 400, key=key, is_current=is_current, reason=reason, error=error.rule)

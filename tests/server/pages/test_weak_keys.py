@@ -50,7 +50,7 @@ async def test_a_weaker_key_claims_nothing_that_may_more(
     weak = await signed_in(world, visit, "ada", weaker)
     answer = await weak.post(f"/keys/{key.key_id}/claim")
     assert (answer.status_code, shown_key(answer)) == (403, None)
-    assert "claim it with the key that asked for it" in text_of(answer)
+    assert "use the key that made it" in text_of(answer)
     found = await world.ring.store.find_key("ada", key.key_id)
     assert found is not None
     assert found.status(world.clock()) is KeyStatus.UNCLAIMED
