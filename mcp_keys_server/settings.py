@@ -91,6 +91,14 @@ class Settings(BaseSettings):
         default=15, gt=0, le=1440, description="How long the owner of a new key has to claim it on its page."
     )
     invitation_days: float = Field(default=7, gt=0, le=90, description="How long an invitation can be used.")
+    calls_per_minute: int = Field(default=600, ge=1, le=10**9, description="How many calls one key may make.")
+    failures_per_minute: int = Field(
+        default=60,
+        ge=1,
+        le=10**9,
+        description="After how many requests with a bad key an address is told to wait; good keys are let in "
+        "from there all the same.",
+    )
     trusted_proxy_addresses: Words = Field(
         default=(),
         description="Reverse proxies, as addresses or networks (10.0.0.0/8), separated by commas, whose "

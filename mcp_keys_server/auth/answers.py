@@ -52,3 +52,15 @@ UNAVAILABLE: Final = refusal(
     code=TRY_AGAIN,
     retry_after=str(SECONDS_TO_RETRY_AFTER),
 )
+
+
+def too_many(seconds: int) -> JSONResponse:
+    """For a good key that calls too often."""
+    message = f"This API key has made too many calls. Try again in {seconds} seconds."
+    return refusal(429, message, code=TRY_AGAIN, retry_after=str(seconds))
+
+
+def too_many_failures(seconds: int) -> JSONResponse:
+    """For an address from which too many came without a good key; one with a good key is let in all the same."""
+    message = f"{_NOT_ACCEPTED} Too many such requests came from this address; try again in {seconds} seconds."
+    return refusal(429, message, code=TRY_AGAIN, retry_after=str(seconds))

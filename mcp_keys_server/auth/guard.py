@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
+from mcp_keys_server.auth.throttle import Throttle, network_of
 from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.core.verifier import KeyVerifier
@@ -30,9 +31,10 @@ _ANSWERS: Final[dict[type[Exception], Response]] = {
 class KeyGuard:
     """Lets a request with a good key through, its principal in the scope; nothing behind it sees an unproven one."""
 
-    def __init__(self, app: ASGIApp, verifier: KeyVerifier) -> None:
+    def __init__(self, app: ASGIApp, verifier: KeyVerifier, failures: Throttle | None = None) -> None:
         self._app = app
         self._verifier = verifier
+        self._failures = failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -42,10 +44,17 @@ class KeyGuard:
             principal = await self._verifier.verify(presented_key(scope["headers"]), client=client_address(scope))
         except tuple(_ANSWERS) as error:
             _log_refusal(error, scope)
-            await _ANSWERS[type(error)](scope, receive, send)
+            await (await self._answer(error, scope))(scope, receive, send)
             return
         scope[PRINCIPAL] = principal
         await self._app(scope, receive, send)
+
+    async def _answer(self, error: Exception, scope: Scope) -> Response:
+        if self._failures is not None and isinstance(error, InvalidApiKeyError):
+            seconds = await self._failures.take(network_of(client_address(scope)))
+            if seconds:
+                return answers.too_many_failures(seconds)
+        return _ANSWERS[type(error)]
 
 
 def principal_of(scope: Scope) -> Principal:

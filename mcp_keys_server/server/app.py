@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from limits import RateLimitItemPerMinute
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
@@ -15,6 +16,7 @@ from starlette.routing import Mount, Route
 
 from mcp_keys_server.auth.answers import HOW_TO_SEND_A_KEY, UNAVAILABLE
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.grant import KEYS_ALIAS
@@ -55,7 +57,11 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
         security_settings=policy.for_sdk(),
         max_request_body_size=LARGEST_BODY,
     )
-    endpoints = Endpoints({KEYS_ALIAS: AuthContextMiddleware(sessions.asgi_app)})
+    endpoints = Endpoints(
+        {KEYS_ALIAS: AuthContextMiddleware(sessions.asgi_app)},
+        Throttle(RateLimitItemPerMinute(settings.calls_per_minute)),
+    )
+    failures = Throttle(RateLimitItemPerMinute(settings.failures_per_minute))
 
     async def readiness(_: Request) -> Response:
         try:
@@ -71,7 +77,7 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
 
     interfaces = Starlette(
         routes=[
-            Mount("/u", KeyGuard(endpoints, ring.verifier)),
+            Mount("/u", KeyGuard(endpoints, ring.verifier, failures)),
             Route("/", _to_the_pages),
             Route("/keys", _to_the_pages),
             Route("/healthz", _health),

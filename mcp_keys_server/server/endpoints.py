@@ -8,8 +8,9 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mcp_keys_server.auth.answers import ONLY_POST, WRONG_ENDPOINT
+from mcp_keys_server.auth.answers import ONLY_POST, WRONG_ENDPOINT, too_many
 from mcp_keys_server.auth.guard import client_address, principal_of
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.server.addresses import endpoint_path
@@ -26,8 +27,9 @@ class Endpoints:
     open, one that nobody has, a path of another spelling. So nobody learns which of them exist.
     """
 
-    def __init__(self, apps: Mapping[str, ASGIApp]) -> None:
+    def __init__(self, apps: Mapping[str, ASGIApp], calls: Throttle) -> None:
         self._apps = apps
+        self._calls = calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = principal_of(scope)
@@ -45,6 +47,11 @@ class Endpoints:
         if scope["method"] != "POST":
             # Neither a stream to listen on nor a session to end, which are both of the legacy protocol.
             await ONLY_POST(scope, receive, send)
+            return
+        seconds = await self._calls.take(principal.key_id)
+        if seconds:
+            logger.info("refused: too many calls key_id=%s user_id=%s", principal.key_id, principal.user_id)
+            await too_many(seconds)(scope, receive, send)
             return
         logger.debug("accepted: key_id=%s user_id=%s alias=%s", principal.key_id, principal.user_id, alias)
         scope["user"] = _sdk_user(principal, alias)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
+from limits import RateLimitItemPerMinute
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
@@ -28,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server import KeyRing, Principal, open_key_ring
 from mcp_keys_server.auth.guard import PRINCIPAL, KeyGuard
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.server.app import LARGEST_BODY
@@ -42,6 +44,10 @@ from tests.benchmarks.mcp_requests import ANSWER, TOOL
 WITH_US = "/u"
 WITHOUT_US = "/open"
 PROCESSOR_TIME = "/processor-time"
+
+
+def unlimited() -> Throttle:
+    return Throttle(RateLimitItemPerMinute(10**9))
 
 
 class Announcement(TypedDict):
@@ -84,7 +90,7 @@ def build_noop_app(ring: KeyRing, nobody: Principal, *, port: int) -> Starlette:
         routes=[
             # First, because finding the second takes a little longer, and that is to be ours.
             Mount(WITHOUT_US, NoGuard(endpoint, nobody)),
-            Mount(WITH_US, KeyGuard(Endpoints({KEYS_ALIAS: endpoint}), ring.verifier)),
+            Mount(WITH_US, KeyGuard(Endpoints({KEYS_ALIAS: endpoint}, unlimited()), ring.verifier, unlimited())),
             Route(PROCESSOR_TIME, _processor_time),
         ],
         lifespan=lifespan,

@@ -12,8 +12,10 @@ from mcp_keys_server import ApiKey
 from mcp_keys_server.auth.guard import KeyGuard
 from mcp_keys_server.server.app import LARGEST_BODY
 from mcp_keys_server.server.endpoints import Endpoints
+from mcp_keys_server.settings import Settings
+from tests.benchmarks.noop_server import unlimited
 from tests.server.calls import post
-from tests.server.conftest import BASE_URL
+from tests.server.conftest import BASE_URL, client_of, started
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -168,7 +170,8 @@ async def test_a_session_is_ridden_by_no_other_key(world: World) -> None:
     """Were there sessions, as upstreams will have: the SDK binds them to what the endpoint tells it."""
     sessions = StreamableHTTPSessionManager(Server("x"), json_response=True)
     app = KeyGuard(
-        Endpoints({"keys": AuthContextMiddleware(sessions.asgi_app), "b": sessions.asgi_app}), world.ring.verifier
+        Endpoints({"keys": AuthContextMiddleware(sessions.asgi_app), "b": sessions.asgi_app}, unlimited()),
+        world.ring.verifier,
     )
     (_, adas), (_, adas_other), (_, bobs) = await world.key("ada"), await world.key("ada"), await world.key("bob")
 
@@ -196,10 +199,32 @@ async def test_the_sdk_knows_the_principal_and_not_the_key(world: World) -> None
         seen.append(scope)
 
     record, key = await world.key()
-    app: ASGIApp = KeyGuard(Endpoints({"keys": behind}), world.ring.verifier)
+    app: ASGIApp = KeyGuard(Endpoints({"keys": behind}, unlimited()), world.ring.verifier)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=BASE_URL) as http:
         with pytest.raises(AssertionError):  # of the client: there was no answer
             await post(http, key)
     token = seen[0]["user"].access_token
     assert (token.client_id, token.subject, token.scopes) == (record.key_id, "ada", ["keys:read", "keys:write"])
     assert key.reveal() not in repr(token)
+
+
+async def test_a_key_that_calls_too_often_is_told_to_wait_and_its_neighbours_are_not(world: World) -> None:
+    (_, busy), (_, calm), (_, bobs) = await world.key(), await world.key(), await world.key("bob")
+    async with started(world, Settings(calls_per_minute=3)) as app, client_of(app) as http:
+        for _ in range(3):
+            assert (await post(http, busy)).status_code == 200
+        answer = await post(http, busy)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, -32000)
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+        assert "Try again in" in answer.json()["error"]["message"]
+        assert (await post(http, calm)).status_code == 200
+        assert (await post(http, bobs, path="/u/bob/keys/mcp")).status_code == 200
+
+
+async def test_an_address_with_too_many_bad_keys_is_told_to_wait_but_not_with_a_good_one(world: World) -> None:
+    _, key = await world.key()
+    async with started(world, Settings(failures_per_minute=3)) as app, client_of(app) as http:
+        statuses = [(await http.post("/u/ada/keys/mcp", headers={"X-API-Key": "forged"})).status_code for _ in range(5)]
+        assert statuses == [401, 401, 401, 429, 429]
+        assert (await http.post("/u/ada/keys/mcp")).status_code == 401
+        assert (await post(http, key)).status_code == 200

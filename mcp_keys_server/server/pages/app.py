@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from limits import parse
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp
 
 from mcp_keys_server.auth.answers import SECONDS_TO_RETRY_AFTER
 from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import (
     InvalidFieldError,
@@ -33,9 +35,13 @@ from mcp_keys_server.server.pages.page_guard import PageGuard
 from mcp_keys_server.server.pages.rendering import page
 from mcp_keys_server.server.pages.signing_in import SignInPages
 from mcp_keys_server.server.pages.visitors import NotSignedInError, UnknownPersonError, Visitors
-from mcp_keys_server.server.throttle import FailureThrottle
 
 logger = logging.getLogger(__name__)
+
+SIGN_INS: Final = parse("10 per 5 minutes")
+"""That failed, from one network address."""
+CLAIMS: Final = parse("60 per hour")
+"""Of one key: each takes a bcrypt."""
 
 # What each error says to the visitor: status, heading and text. None: the error's own sentence.
 _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
@@ -64,13 +70,12 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
 def build_pages(ring: KeyRing, policy: HostPolicy, *, clock: Clock = utc_now) -> ASGIApp:
     """All that is below ``/keys``."""
     visitors = Visitors(ring.sessions, ring.store, https=policy.public_url.startswith("https://"))
-    throttle = FailureThrottle()
     app = Starlette(
         routes=[
-            *SignInPages(ring.verifier, visitors, throttle).routes(),
+            *SignInPages(ring.verifier, visitors, Throttle(SIGN_INS)).routes(),
             *InvitationPages(ring.invitations, policy.public_url, clock=clock).routes(),
             *KeyPages(ring.manager, visitors, clock=clock).routes(),
-            *ClaimPages(ring.manager, visitors, policy.public_url, clock=clock).routes(),
+            *ClaimPages(ring.manager, visitors, Throttle(CLAIMS), policy.public_url, clock=clock).routes(),
             Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
         ],
         exception_handlers={

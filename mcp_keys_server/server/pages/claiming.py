@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import ClaimNotOpenError, KeyNotFoundError
 from mcp_keys_server.core.key_manager import KeyManager
@@ -22,9 +23,12 @@ logger = logging.getLogger(__name__)
 class ClaimPages:
     """``/keys/{key_id}/claim``. Looking at it changes nothing; only its button spends the claim."""
 
-    def __init__(self, manager: KeyManager, visitors: Visitors, public_url: str, *, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, manager: KeyManager, visitors: Visitors, throttle: Throttle, public_url: str, *, clock: Clock = utc_now
+    ) -> None:
         self._manager = manager
         self._visitors = visitors
+        self._throttle = throttle
         self._public_url = public_url
         self._clock = clock
 
@@ -40,6 +44,12 @@ class ClaimPages:
         actor = await self._visitors.actor(request)
         await read_form(request)
         key_id, client = request.path_params["key_id"], client_address(request.scope)
+        seconds = await self._throttle.take(actor.key_id or actor.user_id)
+        if seconds:
+            text = f"Too many keys were claimed. Wait {seconds} seconds, then press the button again."
+            answer = page("message.html", 429, heading="Not so fast", text=text)
+            answer.headers["retry-after"] = str(seconds)
+            return answer
         try:
             record, key = await self._manager.claim_key(actor, key_id=key_id, claimed_from=client)
         except ClaimNotOpenError:

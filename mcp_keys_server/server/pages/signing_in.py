@@ -9,12 +9,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.throttle import Throttle, network_of
 from mcp_keys_server.core.errors import InvalidApiKeyError, NotPermittedError
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.server.pages.forms import form_route, read_form
 from mcp_keys_server.server.pages.rendering import page
 from mcp_keys_server.server.pages.visitors import NotSignedInError, Visitors
-from mcp_keys_server.server.throttle import FailureThrottle
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _PAGE = re.compile(r"/keys/(key_[0-9a-f]{16}/(claim|revoke|rename))?")
 class SignInPages:
     """``/keys/sign-in`` and ``/keys/sign-out``."""
 
-    def __init__(self, verifier: KeyVerifier, visitors: Visitors, throttle: FailureThrottle) -> None:
+    def __init__(self, verifier: KeyVerifier, visitors: Visitors, throttle: Throttle) -> None:
         self._verifier = verifier
         self._visitors = visitors
         self._throttle = throttle
@@ -48,7 +48,7 @@ class SignInPages:
     async def sign_in(self, request: Request) -> Response:
         form = await read_form(request)
         wanted, client = _own_page(form.text("next")), client_address(request.scope)
-        seconds = await self._throttle.seconds_to_wait(client)
+        seconds = await self._throttle.seconds_to_wait(network_of(client))
         if seconds:
             logger.info("sign-in refused: too many failures client=%s", client)
             error = f"Too many tries have failed from your network address. Wait {seconds} seconds, then try again."
@@ -59,7 +59,7 @@ class SignInPages:
         try:
             principal = await self._verifier.verify(form.text("key").strip(), client=client)
         except InvalidApiKeyError as refused:
-            await self._throttle.note_failure(client)
+            await self._throttle.take(network_of(client))
             known = "" if refused.key_id is None else f" key_id={refused.key_id} user_id={refused.user_id}"
             logger.info("sign-in refused: %s%s client=%s", refused.refusal, known, client)
             error = "This is not a valid API key: it is mistyped or cut off, or it has expired or was revoked."

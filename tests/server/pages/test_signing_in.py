@@ -6,7 +6,8 @@ from limits import parse
 from starlette.types import ASGIApp
 
 from mcp_keys_server import ApiKey, RequestedGrant
-from mcp_keys_server.server.throttle import SIGN_INS, FailureThrottle
+from mcp_keys_server.auth.throttle import Throttle
+from mcp_keys_server.server.pages.app import SIGN_INS
 from mcp_keys_server.settings import Settings
 from tests.server.pages.conftest import COOKIE, HTTPS, Visit, Visitor, app_with, client, in_the_database, text_of
 from tests.world import World
@@ -82,10 +83,10 @@ async def test_who_is_signed_in_stays_so_while_their_address_is_closed(ada: Visi
 
 
 async def test_the_address_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    throttle, now = FailureThrottle(parse("2 per 5 minutes")), time.time()
+    throttle, now = Throttle(parse("2 per 5 minutes")), time.time()
     assert await throttle.seconds_to_wait("a") == 0
     for _ in range(2):
-        await throttle.note_failure("a")
+        await throttle.take("a")
     assert 298 <= await throttle.seconds_to_wait("a") <= 300
     assert await throttle.seconds_to_wait("b") == 0
     monkeypatch.setattr(time, "time", lambda: now + 310)
