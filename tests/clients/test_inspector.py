@@ -14,11 +14,12 @@ import pytest
 from mcp_keys_server.server import client_config
 from tests.clients.node_clients import NodeClients
 from tests.running_server import RunningServer, environment
+from tests.server.test_key_tools import TOOLS
 
 pytestmark = pytest.mark.anyio
 
 SECONDS = 30
-TOOLS = ["create_key", "list_keys", "get_key", "revoke_key", "whoami", "client_config"]
+
 IN_EACH_ERA = pytest.mark.parametrize("era", ["legacy", "modern"])
 IN_EACH_MODE = pytest.mark.parametrize("era", ["legacy", "modern", "auto"])
 

@@ -143,3 +143,19 @@ async def test_mcp_remote_ends_and_says_why_when_the_endpoint_is_anothers(
         async with await anyio.open_process(command, env=variables, stdout=log, stderr=log) as process:
             assert await process.wait() == 1
     assert "This API key does not open this endpoint." in mcp_remote.log.read_text()
+
+
+async def test_it_goes_on_through_a_rotation_with_the_old_secret_and_then_with_the_new_one(
+    mcp_remote: McpRemote, server: RunningServer
+) -> None:
+    with anyio.fail_after(SECONDS * 2):
+        async with over_http(server.endpoint(), server.first_key, AUTO) as ada:
+            made = await call(ada, "create_key", name="Laptop", scopes=["keys:read", "keys:write"])
+            async with mcp_remote.connected(mcp_remote.start(server.endpoint(), made["key"])) as laptop:
+                rotated = await call(ada, "rotate_key", key_id=made["key_id"], overlap_hours=1)
+                assert (await call(laptop, "whoami"))["key"]["key_id"] == made["key_id"]
+            async with mcp_remote.connected(mcp_remote.start(server.endpoint(), rotated["key"])) as laptop:
+                assert (await call(laptop, "whoami"))["key"]["key_id"] == made["key_id"]
+                refused = await ada.call_tool("rotate_key", {"key_id": made["key_id"]})
+                assert refused.is_error
+                assert (await call(laptop, "whoami"))["key"]["is_current"]
