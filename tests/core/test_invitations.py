@@ -12,7 +12,7 @@ from mcp_keys_server import (
     KeyRecord,
     KeyStatus,
     RequestedGrant,
-    StoreUnavailableError,
+    UserNotFoundError,
     open_key_ring,
 )
 from mcp_keys_server.core.errors import ClaimNotOpenError, InvitationNotFoundError
@@ -140,7 +140,7 @@ async def test_an_invitation_for_nobody_changes_nothing(world: World) -> None:
     older = await invite(world)
     with pytest.raises(InvalidFieldError, match="^name: "):
         await world.ring.invitations.invite("ada", name="a\nb", requested=NOTHING_SPECIAL)
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(UserNotFoundError):
         await invite(world, "nobody")
     assert world.sql("SELECT count(*) FROM keys") == [(1,)]
     assert await status_of(world, older) is KeyStatus.UNCLAIMED

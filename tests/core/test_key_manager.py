@@ -205,7 +205,7 @@ async def test_a_new_name_is_all_that_changes(world: World) -> None:
     ada = await world.principal()
     record, key = await world.key()
     other, _ = await world.key()
-    renamed = await world.ring.manager.rename_key(ada, key_id=record.key_id, name="  Büro ")
+    renamed = await world.ring.manager.update_key(ada, key_id=record.key_id, name="  Büro ")
     assert renamed == replace(record, name="Büro")
     assert await world.ring.manager.find_key(ada, key_id=record.key_id) == renamed
     assert await world.ring.manager.find_key(ada, key_id=other.key_id) == other
@@ -217,13 +217,13 @@ async def test_renaming_takes_keys_write_and_a_key_of_ones_own(world: World) -> 
     reader = await world.principal(requested=READ_ONLY)
     bobs, _ = await world.key("bob")
     with pytest.raises(NotPermittedError, match="keys:write"):
-        await world.ring.manager.rename_key(reader, key_id=reader.key_id, name="x")
+        await world.ring.manager.update_key(reader, key_id=reader.key_id, name="x")
     for key_id in (bobs.key_id, "key_0123456789abcdef"):
         with pytest.raises(KeyNotFoundError):
-            await world.ring.manager.rename_key(ada, key_id=key_id, name="x")
+            await world.ring.manager.update_key(ada, key_id=key_id, name="x")
     for key_id, name, field in ((ada.key_id, "a\nb", "name"), ("Laptop", "x", "key_id")):
         with pytest.raises(InvalidFieldError, match=f"^{field}: "):
-            await world.ring.manager.rename_key(ada, key_id=key_id, name=name)
+            await world.ring.manager.update_key(ada, key_id=key_id, name=name)
     assert {name for (name,) in world.sql("SELECT name FROM keys")} == {"A key"}
 
 
@@ -232,7 +232,7 @@ async def test_a_person_makes_renames_and_revokes_keys(world: World) -> None:
     record, key = await world.ring.manager.create_key(ada, name="x", requested=NOTHING_SPECIAL)
     assert (record.parent_key_id, record.grant.scopes) == (None, frozenset({"keys:read"}))
     await world.ring.verifier.verify(key.reveal())
-    assert (await world.ring.manager.rename_key(ada, key_id=record.key_id, name="y")).name == "y"
+    assert (await world.ring.manager.update_key(ada, key_id=record.key_id, name="y")).name == "y"
     await world.ring.manager.revoke_key(ada, key_id=record.key_id, reason=None)
     with pytest.raises(InvalidApiKeyError):
         await world.ring.verifier.verify(key.reveal())

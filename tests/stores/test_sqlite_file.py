@@ -14,7 +14,7 @@ import pytest
 from mcp_keys_server import ApiKey, Grant, KeyRecord, UnusableDatabaseError, UserRecord, open_key_ring
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
-from mcp_keys_server.core.records import Person
+from mcp_keys_server.core.records import KnownSecret, Person
 from mcp_keys_server.stores import sqlite_file
 from mcp_keys_server.stores.sqlite_connections import open_connections
 from tests.world import NOTHING_SPECIAL, World, open_world
@@ -42,7 +42,7 @@ async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: W
         return next(iter(rows))[0]
 
     assert await asked("application_id") == sqlite_file.APPLICATION_ID
-    assert await asked("user_version") == 2
+    assert await asked("user_version") == 3
     assert await asked("journal_mode") == "wal"
     assert await asked("synchronous") == 2  # FULL
     assert await asked("foreign_keys") == 1
@@ -267,16 +267,16 @@ async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys
                 "key_0123456789abcdef",
                 "ada",
                 "Laptop",
-                key.prefix,
                 Grant(frozenset({"keys:read", "keys:write"}), None, None),
                 None,
                 noon,
+                (KnownSecret(key.prefix, noon, last_used_at=record.secrets[0].last_used_at),),
                 last_used_at=record.last_used_at,
                 use_count=record.use_count,
             )
             assert record.use_count >= 7
             assert await world.ring.administration.list_users() == [UserRecord("ada", "ada@example.com", "Ada", noon)]
-            assert world.sql("PRAGMA user_version") == [(2,)]
+            assert world.sql("PRAGMA user_version") == [(3,)]
     async with open_world(path) as world:
         principal = await world.ring.verifier.verify(key.reveal())
         asked = await world.ring.manager.create_unclaimed_key(principal, name="x", requested=NOTHING_SPECIAL)

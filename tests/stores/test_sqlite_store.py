@@ -1,10 +1,12 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from mcp_keys_server import StoreUnavailableError
+from mcp_keys_server.core.changes import Decision, Holdings, RevokeKey
 from mcp_keys_server.stores import sqlite_connections
 from mcp_keys_server.stores.sqlite_connections import open_connections
 from mcp_keys_server.stores.sqlite_store import SqliteStore
@@ -33,6 +35,13 @@ async def world_reads(world: World) -> tuple[str, str]:
     return prefix_of(listed[0]), listed[0].key_id
 
 
+async def revoke(store: SqliteStore, world: World, key_id: str) -> None:
+    def decide(holdings: Holdings) -> Decision[None]:
+        return Decision(None, (RevokeKey(replace(holdings.keys[key_id], revoked_at=world.clock())),))
+
+    await store.change("ada", decide)
+
+
 @pytest.fixture(autouse=True)
 async def _one_key(world: World) -> None:
     await world.key()
@@ -48,12 +57,12 @@ async def test_a_database_that_stays_locked_is_trouble_and_changes_nothing(
         with closing(sqlite3.connect(world.database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreUnavailableError, match="locked"):
-                await hasty.revoke_key("ada", key_id, at=world.clock(), reason=None)
+                await revoke(hasty, world, key_id)
             other.execute("ROLLBACK")
         record = await hasty.read_secret(prefix)
         assert record is not None
         assert not record.revoked
-        assert await hasty.revoke_key("ada", key_id, at=world.clock(), reason=None) is not None
+        await revoke(hasty, world, key_id)
 
 
 async def test_a_failed_write_leaves_no_half_of_itself_to_the_next(world: World) -> None:
@@ -72,7 +81,7 @@ async def test_what_was_begun_is_finished_before_the_database_is_closed(world: W
     _, key_id = await world_reads(world)
     async with open_connections(world.database) as connections:
         store = SqliteStore(connections)
-        write = asyncio.create_task(store.revoke_key("ada", key_id, at=world.clock(), reason=None))
+        write = asyncio.create_task(revoke(store, world, key_id))
         while not connections._turn.locked():
             await asyncio.sleep(0)
         write.cancel()
