@@ -47,12 +47,12 @@ SELECT keys.key_id, user_id, name, scopes, aliases, expires_at, parent_key_id, c
 FROM keys
 LEFT JOIN claims ON claims.key_id = keys.key_id;
 
--- A new claim takes the place of a spent one, when the key is rotated.
+-- A new claim takes the place of a spent one, when the key is rotated; the one to its first secret never comes back.
 DROP TRIGGER a_claim_is_spent_once;
 
 CREATE TRIGGER a_claim_is_spent_once
 BEFORE UPDATE ON claims
-WHEN OLD.claimed_at IS NOT NULL AND NEW.claimed_at IS NOT NULL
+WHEN OLD.claimed_at IS NOT NULL AND (NEW.claimed_at IS NOT NULL OR NEW.overlap_seconds IS NULL)
 BEGIN
     SELECT RAISE(ABORT, 'a claim is spent once');
 END;
