@@ -31,7 +31,7 @@ async def read_holdings(connection: aiosqlite.Connection, user_id: str) -> Holdi
         UserNotFoundError: There is no such user.
     """
     users = [rows.user_record(tuple(row)) for row in await connection.execute_fetchall(sql.FIND_USER, (user_id,))]
-    if not users:
+    if not users or users[0].user_id != user_id:  # found by e-mail, they would seem to have no keys
         raise UserNotFoundError
     keys = [rows.key_record(tuple(row)) for row in await connection.execute_fetchall(sql.HELD_KEYS, (user_id,))]
     makers = await connection.execute_fetchall(sql.MAKERS, (user_id,))
