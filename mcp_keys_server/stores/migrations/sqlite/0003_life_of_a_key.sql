@@ -36,11 +36,11 @@ END;
 
 DROP VIEW key_records;
 
--- What is known of a key, its secrets as JSON, the newest first.
+-- What is known of a key, its secrets as JSON, the newest first: the one that none replaces, whatever the clock said.
 CREATE VIEW key_records AS
 SELECT keys.key_id, user_id, name, scopes, aliases, expires_at, parent_key_id, created_at,
        (SELECT json_group_array(json_array(prefix, created_at, ends_at, last_used_at))
-        FROM (SELECT * FROM secrets WHERE secrets.key_id = keys.key_id ORDER BY created_at DESC, ends_at IS NOT NULL)
+        FROM (SELECT * FROM secrets WHERE secrets.key_id = keys.key_id ORDER BY ends_at IS NOT NULL, created_at DESC)
        ) AS secrets,
        disabled_at, revoked_at, revoked_reason, revoked_by, last_used_at, last_used_from, use_count,
        lapses_at, invitation_digest, overlap_seconds, claimed_at, claimed_from
