@@ -30,6 +30,8 @@ from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.records import KeyRecord, UserRecord
 
 EVENTS_AT_A_TIME = 1_000
+OLDEST = -(2**63)
+"""No entry has such a number, unless somebody else wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +211,11 @@ class Administration:
         """
         follower = follow(known)
         head = next(follower)
-        while entries := await self._store.follow_events(head.number, limit=EVENTS_AT_A_TIME):
+        first = OLDEST
+        while entries := await self._store.follow_events(first, limit=EVENTS_AT_A_TIME):
             for entry in entries:
                 head = follower.send(entry)
+            first = head.number + 1
         follower.send(None)
         return head
 

@@ -58,8 +58,12 @@ class KeyStore(Protocol):
     async def list_events(self, user_id: str | None, *, before: int, limit: int) -> Sequence[Entry]:
         """One user's or everybody's entries with a number below that, the newest first."""
 
-    async def follow_events(self, after: int, *, limit: int) -> Sequence[Entry]:
-        """Everybody's entries after that one, the oldest first."""
+    async def follow_events(self, first: int, *, limit: int) -> Sequence[Entry]:
+        """Everybody's entries from that number on, the oldest first.
+
+        Raises:
+            BrokenLedgerError: One of them cannot have been written by this program.
+        """
 
     async def find_user(self, user_id_or_email: str) -> UserRecord | None: ...
 

@@ -7,6 +7,7 @@ the database shows an end that was cut off, such as when an old backup was resto
 
 import hashlib
 import json
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ class EventKind(StrEnum):
     KEY_REVOKED = "key_revoked"
     REFUSED = "refused"
 
+
+_HEAD = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})")
 
 Means = Literal["key", "person", "operator", "invitation"]
 
@@ -89,8 +92,10 @@ class Head:
         Raises:
             ValueError: It is not what ``str`` of a head gives.
         """
-        number, _, digest = text.strip().partition(":")
-        return cls(int(number), bytes.fromhex(digest))
+        found = _HEAD.fullmatch(text.strip())
+        if found is None:
+            raise ValueError("a head of the ledger is a number, a colon and 64 hexadecimal digits")
+        return cls(int(found[1]), bytes.fromhex(found[2]))
 
 
 BEGINNING: Final = Head(0, bytes(32))

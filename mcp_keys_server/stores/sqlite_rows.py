@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from mcp_keys_server.core.grant import Grant
-from mcp_keys_server.core.ledger import Doer, Entry, Event, EventKind, Head
+from mcp_keys_server.core.ledger import BrokenLedgerError, Doer, Entry, Event, EventKind, Head
 from mcp_keys_server.core.records import (
     Claim,
     KeyRecord,
@@ -98,6 +98,22 @@ def entry(row: Row) -> Entry:
     number, kind, at, user_id, key_id, by_means, by_key_id, client, detail, digest = row
     by = Doer(by_means, by_key_id, client)
     return Entry(number, Event(EventKind(kind), _moment(at), user_id, key_id, by, detail), digest)
+
+
+def followed_entry(row: Row) -> Entry:
+    """The same of texts that come as they are in the file, of which somebody may have made what is none.
+
+    Raises:
+        BrokenLedgerError: No event is written like this.
+    """
+    number, *texts, digest = row
+    try:
+        found = entry((number, *(None if text is None else text.decode() for text in texts), digest))
+    except ValueError as error:
+        raise BrokenLedgerError(f"entry {number} was changed: {error}") from error
+    if texts[1].decode() != to_text(found.event.at):  # other spellings of the same moment have the same digest
+        raise BrokenLedgerError(f"entry {number} was changed: its time is written in another way")
+    return found
 
 
 def entry_row(event: Event, head: Head) -> Row:

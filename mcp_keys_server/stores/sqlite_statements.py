@@ -81,9 +81,10 @@ ORDER BY number DESC
 LIMIT :limit
 """
 FOLLOW_EVENTS = """
-SELECT number, kind, at, user_id, key_id, by_means, by_key_id, client, detail, digest
+SELECT number, CAST(kind AS BLOB), CAST(at AS BLOB), CAST(user_id AS BLOB), CAST(key_id AS BLOB),
+       CAST(by_means AS BLOB), CAST(by_key_id AS BLOB), CAST(client AS BLOB), CAST(detail AS BLOB), digest
 FROM events
-WHERE number > ?
+WHERE number >= ?
 ORDER BY number
 LIMIT ?
 """

@@ -77,8 +77,8 @@ class SqliteStore:
         asked = {"user_id": user_id, "before": before, "limit": limit}
         return await self._connections.read(rows.entry, sql.LIST_EVENTS, asked)
 
-    async def follow_events(self, after: int, *, limit: int) -> Sequence[Entry]:
-        return await self._connections.read(rows.entry, sql.FOLLOW_EVENTS, (after, limit))
+    async def follow_events(self, first: int, *, limit: int) -> Sequence[Entry]:
+        return await self._connections.read(rows.followed_entry, sql.FOLLOW_EVENTS, (first, limit))
 
     async def add_user(self, user: UserRecord, event: Event) -> None:
         async def work(connection: aiosqlite.Connection) -> None:

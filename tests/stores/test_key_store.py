@@ -472,10 +472,10 @@ async def test_entries_are_listed_newest_first_and_followed_oldest_first(store: 
     for number in range(3):
         key = a_key(number, user_id="ada" if number % 2 else "bob")
         await store.add_event(an_event(key, str(number)))
-    followed = await store.follow_events(0, limit=99)
+    followed = await store.follow_events(-9, limit=99)
     assert [entry.number for entry in followed] == [1, 2, 3, 4, 5]
-    assert await store.follow_events(2, limit=2) == followed[2:4]
-    assert await store.follow_events(5, limit=2) == []
+    assert await store.follow_events(3, limit=2) == followed[2:4]
+    assert await store.follow_events(6, limit=2) == []
     assert await store.list_events(None, before=99, limit=99) == followed[::-1]
     assert await store.list_events(None, before=4, limit=2) == [followed[2], followed[1]]
     assert [entry.event.detail for entry in await store.list_events("bob", before=99, limit=2)] == ["2", "0"]
