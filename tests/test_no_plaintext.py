@@ -104,7 +104,7 @@ async def a_whole_life(world: World, said: list[str], monkeypatch: pytest.Monkey
         raise StoreUnavailableError("full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(type(world.ring.store), "add_key", full)
+        broken.setattr(type(world.ring.store), "change", full)
         with pytest.raises(StoreUnavailableError) as trouble:
             await world.key()
         said.append(repr(trouble.value))

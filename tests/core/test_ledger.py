@@ -386,7 +386,7 @@ async def test_an_older_copy_of_the_file_is_noticed_by_who_kept_the_head(world: 
 
 
 async def test_entries_are_told_apart_by_their_file(tmp_path: Path) -> None:
-    heads = []
+    heads: list[Head] = []
     for name in ("one", "other"):
         async with open_world(tmp_path / name / "keys.db") as world:
             world.clock.now += timedelta(seconds=len(heads))

@@ -26,6 +26,7 @@ async def test_a_new_secret_is_claimed_like_a_new_key(world: World, http: httpx2
     assert "Claim a new secret for your key" in asked
     assert "stays good for 1.5 hours" in asked
     new = shown_key(await visitor.post(f"/keys/{record.key_id}/claim"))
+    assert new
     assert (await world.ring.verifier.verify(new)).key_id == record.key_id
     listed = text_of(await visitor.get("/keys/"))
     assert f"{old.prefix}… until 2026-11-21 13:30 UTC" in listed
