@@ -1,15 +1,13 @@
 """What an operator can set: by a flag, ``MCP_KEYS_<NAME>`` in the environment or ``<name>`` in a TOML file."""
 
 import ipaddress
-import os
 import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -20,11 +18,12 @@ from pydantic_settings import (
 
 from mcp_keys_server.core.api_key import parse_tag
 from mcp_keys_server.core.errors import InvalidFieldError
-from mcp_keys_server.core.field_rules import parse_user_id
+from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS, parse_user_id
 
 ENVIRONMENT_PREFIX = "MCP_KEYS_"
 NOT_SETTINGS = frozenset({"MCP_KEYS_API_KEY", "MCP_KEYS_CONFIG"})
 """Variables that are ours and no settings: a credential, and where the file with the settings is."""
+MOST_LIVE_KEYS = 100_000
 
 _HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5}|:\*)?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -45,6 +44,7 @@ def _by_rule(parse: Callable[[str], str]) -> AfterValidator:
 
 Words = Annotated[tuple[str, ...], NoDecode]
 UserId = Annotated[str, _by_rule(parse_user_id)]
+DaysOfAKey = Annotated[float, Field(gt=0, le=LONGEST_LIFE_DAYS)]
 KeyTag = Annotated[str, _by_rule(parse_tag)]
 
 
@@ -80,6 +80,16 @@ class Settings(BaseSettings):
     key_tag: KeyTag = Field(default="mhu_", description="What new keys start with. Keys with an earlier tag stay good.")
     bcrypt_cost: int = Field(
         default=12, ge=4, le=16, description="The work that a key hash takes; raised, keys are re-hashed on use."
+    )
+    default_expiry_days: DaysOfAKey | None = Field(
+        default=None,
+        description="How long a new key lives when nothing else is asked. Without it: for ever, if that is allowed.",
+    )
+    max_expiry_days: DaysOfAKey | None = Field(
+        default=None, description="How long a new key may live. Keys that were made before stay as they are."
+    )
+    max_live_keys_per_user: Annotated[int, Field(ge=1, le=MOST_LIVE_KEYS)] | None = Field(
+        default=None, description="How many keys a user may have that are neither revoked nor expired."
     )
     secret_delivery: Literal["link", "file", "inline"] | None = Field(
         default=None,
@@ -158,9 +168,11 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
-    def _header_from_somebody(self) -> Self:
+    def _go_together(self) -> Self:
         if self.trusted_user_header is not None and not self.trusted_proxy_addresses:
             raise ValueError("trusted_user_header: set trusted_proxy_addresses too, or nobody is believed")
+        if self.default_expiry_days and self.max_expiry_days and self.default_expiry_days > self.max_expiry_days:
+            raise ValueError("default_expiry_days: no key may live longer than max_expiry_days")
         return self
 
     @field_validator("log_level", mode="before")
@@ -199,45 +211,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         del dotenv_settings, file_secret_settings  # three places are enough
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
-
-
-def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # noqa: ANN401 - judged here
-    """The settings from the flags that were given (not None), the environment and the file.
-
-    Raises:
-        SettingsError: One of them is unknown or cannot be used.
-    """
-    _refuse_unknown_variables()
-    if config is not None and not config.is_file():
-        raise SettingsError(f"--config: {config} is not a file")
-
-    class ConfiguredSettings(Settings):
-        model_config = SettingsConfigDict(toml_file=config)
-
-    try:
-        return ConfiguredSettings(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        explained = (_explained(detail["loc"], detail["msg"]) for detail in error.errors())
-        raise SettingsError("; ".join(explained)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"--config: {config} is not TOML: {error}") from None
-    except OSError as error:
-        raise SettingsError(f"--config: {config} cannot be read: {error.strerror}") from None
-
-
-def _refuse_unknown_variables() -> None:
-    ours = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | NOT_SETTINGS
-    # A name that is misspelt would otherwise leave its default in force without a word.
-    for name in sorted(os.environ):
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in ours and not name.startswith("MCP_KEYS_TEST_"):
-            raise SettingsError(f"{name} in the environment is no setting; there are: {', '.join(sorted(ours))}")
-
-
-def _explained(place: tuple[int | str, ...], message: str) -> str:
-    rule = message.removeprefix("Value error, ")
-    if not place:  # of several settings that do not go together
-        return rule
-    name = str(place[0])
-    if name not in Settings.model_fields:
-        return f"{name} is no setting"
-    return f"{name} (or {ENVIRONMENT_PREFIX}{name.upper()}): {rule}"

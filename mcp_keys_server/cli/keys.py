@@ -5,10 +5,14 @@ import sys
 import anyio
 import click
 
+from mcp_keys_server.cli.key_changes import rotate_key, update_key
+from mcp_keys_server.cli.key_endings import disable_keys, enable_key, revoke_keys
+from mcp_keys_server.cli.key_filters import Chosen, with_filters
+from mcp_keys_server.cli.key_review import review_keys
 from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
 from mcp_keys_server.cli.output import (
     facts_text,
-    hand_over,
+    hand_over_new_key,
     json_text,
     key_row,
     print_facts,
@@ -26,7 +30,11 @@ FIELDS_OF_A_NEW_KEY = ("key_id", "user_id", "name", "scopes", "aliases", "create
 
 @click.group()
 def keys() -> None:
-    """Create, list, revoke and verify API keys."""
+    """Create, list, verify, rotate, narrow, review and end API keys."""
+
+
+for command in (rotate_key, update_key, revoke_keys, disable_keys, enable_key, review_keys):
+    keys.add_command(command)
 
 
 @keys.command("create")
@@ -59,22 +67,24 @@ def create_key(
             record, key = await ring.administration.create_key(user, name=name, requested=requested)
             row = key_row(record, utc_now())
             shown = {"key": key.reveal()} | {field: row[field] for field in FIELDS_OF_A_NEW_KEY}
-            await hand_over(ring, record, json_text(shown) if as_json else facts_text(shown))
+            await hand_over_new_key(ring, record, json_text(shown) if as_json else facts_text(shown))
 
     anyio.run(run)
 
 
 @keys.command("list")
-@click.option("--user", metavar="USER", help="Only this user's keys: a user id or e-mail.")
+@with_filters
 @click.option("--all", "include_ended", is_flag=True, help="Also keys that were revoked or not claimed in time.")
 @json_option
 @with_settings()
-def list_keys(settings: Settings, *, user: str | None, include_ended: bool, as_json: bool) -> None:
+def list_keys(settings: Settings, *, chosen: Chosen, include_ended: bool, as_json: bool) -> None:
     """List keys: never their plaintext, which nobody has any more."""
 
     async def run() -> None:
         async with key_ring_of(settings) as ring:
-            found = await ring.administration.list_keys(user, include_ended=include_ended)
+            found = await ring.administration.list_keys(
+                chosen.user, include_ended=include_ended, fitting=chosen.fitting
+            )
         rows = [key_row(key, utc_now()) for key in found]
         if as_json:
             print_json(rows)
@@ -91,22 +101,6 @@ def list_keys(settings: Settings, *, user: str | None, include_ended: bool, as_j
                 "last_used_at",
             )
             print_table(rows, columns, nothing="There are no such keys.")
-
-    anyio.run(run)
-
-
-@keys.command("revoke")
-@click.argument("key_id")
-@click.option("--reason", help="Why, for the record.")
-@json_option
-@with_settings()
-def revoke_key(settings: Settings, *, key_id: str, reason: str | None, as_json: bool) -> None:
-    """Revoke the key with this id, for good, from the next request on."""
-
-    async def run() -> None:
-        async with key_ring_of(settings) as ring:
-            row = key_row(await ring.administration.revoke_key(key_id, reason=reason), utc_now())
-        (print_json if as_json else print_facts)(row)
 
     anyio.run(run)
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from mcp_keys_server.cli.configuration import load_settings
+from mcp_keys_server.core.policy import KeyPolicy
 from mcp_keys_server.key_ring import KeyRing, open_key_ring
 from mcp_keys_server.server.addresses import public_url
-from mcp_keys_server.settings import Settings, load_settings
+from mcp_keys_server.settings import Settings
 
 Command = Callable[..., Any]
 
@@ -53,6 +55,11 @@ async def key_ring_of(settings: Settings, *, create: bool = False) -> AsyncItera
         create=create,
         key_tag=settings.key_tag,
         bcrypt_cost=settings.bcrypt_cost,
+        policy=KeyPolicy(
+            default_expiry_days=settings.default_expiry_days,
+            max_expiry_days=settings.max_expiry_days,
+            max_live_keys=settings.max_live_keys_per_user,
+        ),
         claim_life=timedelta(minutes=settings.claim_minutes),
         invitation_life=timedelta(days=settings.invitation_days),
     ) as ring:

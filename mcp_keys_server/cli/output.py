@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -42,8 +42,10 @@ def key_row(key: KeyRecord, now: datetime) -> Row:
         "last_used_at": key.last_used_at,
         "last_used_from": key.last_used_from,
         "use_count": key.use_count,
+        "disabled_at": key.disabled_at,
         "revoked_at": key.revoked_at,
         "revoked_reason": key.revoked_reason,
+        "revoked_by": key.revoked_by,
         "parent_key_id": key.parent_key_id,
         "claim_lapses_at": key.claim and key.claim.lapses_at,
         "claimed_at": key.claim and key.claim.claimed_at,
@@ -51,8 +53,9 @@ def key_row(key: KeyRecord, now: datetime) -> Row:
     }
 
 
-async def hand_over(ring: KeyRing, key: KeyRecord, text: str) -> None:
-    """Print the text, which holds the key; a key that cannot be printed is of use to nobody, and revoked.
+async def hand_over(text: str, otherwise: Callable[[], Awaitable[object]]) -> None:
+    """Print the text, which holds a key. One that cannot be printed is of use to nobody: so the other thing is done,
+    which sees to it that it is not good.
 
     Raises:
         OSError: Standard output takes nothing.
@@ -61,8 +64,17 @@ async def hand_over(ring: KeyRing, key: KeyRecord, text: str) -> None:
         _require_standard_output()
         click.echo(text)
     except OSError:
-        await ring.administration.revoke_key(key.key_id, reason="it could not be printed")
+        await otherwise()
         raise
+
+
+async def hand_over_new_key(ring: KeyRing, key: KeyRecord, text: str) -> None:
+    """Print the text, which holds the key, or revoke it.
+
+    Raises:
+        OSError: Standard output takes nothing.
+    """
+    await hand_over(text, lambda: ring.administration.revoke_key(key.key_id, reason="it could not be printed"))
 
 
 def print_invitation(invitation: Invitation, public_url: str) -> None:
@@ -87,16 +99,17 @@ def json_text(value: object) -> str:
 
 def print_table(rows: Sequence[Row], columns: Sequence[str], *, nothing: str) -> None:
     """Print these columns of the rows, aligned, or what to say when there is none."""
-    if not rows:
-        click.echo(nothing)
-        return
+    click.echo(table_text(rows, columns) if rows else nothing)
+
+
+def table_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     lines = [
         [column.upper() for column in columns],
         *([_in_a_cell(column, row[column]) for column in columns] for row in rows),
     ]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
 def print_facts(row: Row) -> None:

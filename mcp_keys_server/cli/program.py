@@ -8,6 +8,7 @@ import click
 
 import mcp_keys_server
 from mcp_keys_server.cli.config import config
+from mcp_keys_server.cli.events import events
 from mcp_keys_server.cli.keys import keys
 from mcp_keys_server.cli.serve import serve
 from mcp_keys_server.cli.stdio import stdio
@@ -21,7 +22,7 @@ MISUSED: Final = 2
 INTERRUPTED: Final = 130
 
 _WHERE_TO_LOOK: Final[dict[type[McpKeysError], str]] = {
-    KeyNotFoundError: "no key has this id; 'mcp-keys-server keys list --all' shows those there are",
+    KeyNotFoundError: "no key has this id, or it was revoked; 'mcp-keys-server keys list --all' shows those there are",
     UserNotFoundError: "nobody has this user id or e-mail; 'mcp-keys-server users list' shows who there is",
 }
 
@@ -32,14 +33,14 @@ def program() -> None:
     """API keys for MCP, managed over MCP."""
 
 
-for command in (serve, stdio, users, keys, config):
+for command in (serve, stdio, users, keys, events, config):
     program.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program with these arguments (the process's, when None) and give its exit code."""
     try:
-        program.main(arguments, prog_name="mcp-keys-server", standalone_mode=False)
+        code = program.main(arguments, prog_name="mcp-keys-server", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return MISUSED
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _end("interrupted", INTERRUPTED)
     else:
-        return 0
+        return code or 0
 
 
 def _end(message: str, code: int) -> int:

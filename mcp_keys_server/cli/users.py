@@ -1,4 +1,4 @@
-"""Users, added, invited and listed by the operator."""
+"""Users, added, invited, listed, disabled and enabled by the operator."""
 
 import anyio
 import click
@@ -13,7 +13,7 @@ from mcp_keys_server.settings import Settings
 
 @click.group()
 def users() -> None:
-    """Add, invite and list the users whose keys this server manages."""
+    """Add, invite, list, disable and enable the users whose keys this server manages."""
 
 
 @users.command("add")
@@ -73,7 +73,37 @@ def list_users(settings: Settings, *, as_json: bool) -> None:
         if as_json:
             print_json(rows)
         else:
-            columns = ("user_id", "email", "name", "created_at")
+            columns = ("user_id", "email", "name", "created_at", "disabled_at")
             print_table(rows, columns, nothing="There are no users yet: mcp-keys-server users add USER_ID")
+
+    anyio.run(run)
+
+
+@users.command("disable")
+@click.argument("user")
+@json_option
+@with_settings()
+def disable_user(settings: Settings, *, user: str, as_json: bool) -> None:
+    """Refuse all keys, pages and invitations of USER, a user id or e-mail, until 'users enable'."""
+
+    async def run() -> None:
+        async with key_ring_of(settings) as ring:
+            row = user_row(await ring.administration.disable_user(user))
+        (print_json if as_json else print_facts)(row)
+
+    anyio.run(run)
+
+
+@users.command("enable")
+@click.argument("user")
+@json_option
+@with_settings()
+def enable_user(settings: Settings, *, user: str, as_json: bool) -> None:
+    """Let a disabled user and their keys in again. USER is a user id or e-mail."""
+
+    async def run() -> None:
+        async with key_ring_of(settings) as ring:
+            row = user_row(await ring.administration.enable_user(user))
+        (print_json if as_json else print_facts)(row)
 
     anyio.run(run)

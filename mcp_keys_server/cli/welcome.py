@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from mcp_keys_server.cli.output import hand_over, print_invitation
+from mcp_keys_server.cli.output import hand_over_new_key, print_invitation
 from mcp_keys_server.core.field_rules import LONGEST_WORD
 from mcp_keys_server.core.grant import KEYS_ALIAS, RequestedGrant
 from mcp_keys_server.core.records import UserRecord
@@ -34,7 +34,7 @@ async def welcome(ring: KeyRing, settings: Settings, public_url: str) -> None:
     if settings.print_key:
         record, key = await ring.administration.create_key(user.user_id, name=FIRST_KEY, requested=RequestedGrant())
         url = public_url + endpoint_path(user.user_id, KEYS_ALIAS)
-        await hand_over(ring, record, _paste(url, user.user_id, key.reveal(), settings))
+        await hand_over_new_key(ring, record, _paste(url, user.user_id, key.reveal(), settings))
         return
     invitation = await ring.invitations.invite(user.user_id, name=FIRST_KEY, requested=RequestedGrant())
     click.echo(f"\nNobody has a key yet. The first user is {user.user_id} (--first-user NAME for another).")

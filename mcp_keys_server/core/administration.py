@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from mcp_keys_server.core import issuance, upkeep
 from mcp_keys_server.core.api_key import ApiKey
-from mcp_keys_server.core.changes import Decision, DisableUser, Holdings
+from mcp_keys_server.core.changes import Decision, Holdings
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.deed import Deed
 from mcp_keys_server.core.errors import KeyNotFoundError, UserExistsError, UserNotFoundError
@@ -20,46 +20,29 @@ from mcp_keys_server.core.field_rules import (
     parse_user,
     parse_user_id,
 )
-from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.core.grant import AS_IT_IS, RequestedGrant
 from mcp_keys_server.core.issuance import NewKey, NewSecret
+from mcp_keys_server.core.key_filter import KeyFilter
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_manager import NEWEST, OVERLAP_HOURS
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.ledger import BEGINNING, OPERATOR, Entry, Event, EventKind, Head, follow
 from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.records import KeyRecord, UserRecord
+from mcp_keys_server.core.review import EXPIRING_DAYS, UNUSED_DAYS, Finding, review
 
 EVENTS_AT_A_TIME = 1_000
 OLDEST = -(2**63)
 """No entry has such a number, unless somebody else wrote it."""
 
-
-@dataclass(frozen=True, slots=True)
-class KeyFilter:
-    """Which keys; None: whichever. All that is given must fit."""
-
-    user: str | None = None
-    prefix: str | None = None
-    last_used_before: datetime | None = None
-    """Or never, and made before that."""
-    created_by: str | None = None
-    """The key id of the maker."""
-    expiring_before: datetime | None = None
-
-    def fits(self, key: KeyRecord) -> bool:
-        expires_at = key.grant.expires_at
-        return (
-            (self.prefix is None or any(secret.prefix.startswith(self.prefix) for secret in key.secrets))
-            and (self.last_used_before is None or (key.last_used_at or key.created_at) < self.last_used_before)
-            and (self.created_by is None or key.parent_key_id == self.created_by)
-            and (self.expiring_before is None or (expires_at is not None and expires_at < self.expiring_before))
-        )
+Result = TypeVar("Result")
 
 
 class Administration:
     """The operator's side of the keys: no actor, no attenuation, every user within reach, and the same ledger.
 
-    Every method may raise InvalidFieldError where an argument breaks the rule of its field.
+    Every method may raise InvalidFieldError where an argument breaks the rule of its field, UserNotFoundError where
+    there is no such user, and KeyNotFoundError where nobody has such a key or, if it is to be changed, it was revoked.
     """
 
     def __init__(
@@ -107,26 +90,17 @@ class Administration:
         return await self._store.list_users()
 
     async def disable_user(self, user: str) -> UserRecord:
-        """Refuse all keys and pages of a user until they are enabled again.
-
-        Raises:
-            UserNotFoundError: There is no such user.
-        """
-        return await self._switch_user(user, EventKind.USER_DISABLED, self._clock())
+        """Refuse all keys and pages of a user until they are enabled again."""
+        return await self._switch_user(user, off=True)
 
     async def enable_user(self, user: str) -> UserRecord:
-        """
-        Raises:
-            UserNotFoundError: There is no such user.
-        """
-        return await self._switch_user(user, EventKind.USER_ENABLED, None)
+        return await self._switch_user(user, off=False)
 
     async def create_key(self, user: str, *, name: str, requested: RequestedGrant) -> tuple[KeyRecord, ApiKey]:
         """Make a key for the user with this id or e-mail; one that manages keys unless other scopes are
         requested.
 
         Raises:
-            UserNotFoundError: There is no such user.
             NotPermittedError, TooManyKeysError: It is against the operator's own policy.
         """
         new = NewKey(parse_name(name), requested)
@@ -142,7 +116,6 @@ class Administration:
     async def rotate_key(self, key_id: str, *, overlap_hours: float = OVERLAP_HOURS) -> tuple[KeyRecord, ApiKey]:
         """
         Raises:
-            KeyNotFoundError: Nobody has such a key.
             NotRotatableError: It is not active, or is being rotated.
         """
         parsed_id, overlap = parse_key_id(key_id), check_overlap(overlap_hours)
@@ -156,50 +129,55 @@ class Administration:
     async def list_keys(
         self, user: str | None = None, *, include_ended: bool = False, fitting: KeyFilter | None = None
     ) -> Sequence[KeyRecord]:
-        """One user's keys, or everybody's; those that fit.
-
-        Raises:
-            UserNotFoundError: There is no such user.
-        """
+        """One user's keys, or everybody's; those that fit."""
         owner = None if user is None else (await self._find_user(user)).user_id
         found = await self._store.list_all_keys(owner, include_ended=include_ended, now=self._clock())
         return [key for key in found if fitting is None or fitting.fits(key)]
 
-    async def revoke_key(self, key_id: str, *, reason: str | None, cascade: bool = False) -> KeyRecord:
-        """
+    async def update_key(
+        self, key_id: str, *, name: str | None = None, requested: RequestedGrant = AS_IT_IS
+    ) -> KeyRecord:
+        """Rename a key, or narrow what it may; what it made is narrowed with it. What is None stays as it is.
+
         Raises:
-            KeyNotFoundError: Nobody has such a key.
+            NotPermittedError: It would not be narrowed.
         """
-        parsed_id = parse_key_id(key_id)
+        parsed_name = None if name is None else parse_name(name)
+        return await self._change_key(key_id, partial(upkeep.update, name=parsed_name, requested=requested))
+
+    async def review_keys(
+        self, user: str | None = None, *, unused_days: float = UNUSED_DAYS, expiring_days: float = EXPIRING_DAYS
+    ) -> Sequence[Finding]:
+        """What is worth a look at one user's keys, or everybody's."""
+        found = await self.list_keys(user, include_ended=True)
+        return review(found, self._clock(), unused_days=unused_days, expiring_days=expiring_days)
+
+    async def end_older_secrets(self, key_id: str) -> KeyRecord:
+        """End what a rotation has left good beside the newest secret."""
+        return await self._change_key(key_id, upkeep.end_older_secrets)
+
+    async def take_back_secret(self, key_id: str, *, prefix: str) -> None:
+        """Undo a rotation whose new secret reached nobody."""
+        await self._change_key(key_id, partial(upkeep.take_back_secret, prefix=prefix))
+
+    async def revoke_key(self, key_id: str, *, reason: str | None, cascade: bool = False) -> KeyRecord:
+        """End a key for good, and, if told so, all that it made. Ending it again changes nothing."""
+        await self.end_key(key_id, reason=reason, cascade=cascade)
+        return await self._find_key(key_id)
+
+    async def end_key(self, key_id: str, *, reason: str | None, cascade: bool = False) -> Sequence[KeyRecord]:
+        """The same; those that ended now."""
         parsed_reason = None if reason is None else parse_reason(reason)
-
-        def decide(holdings: Holdings) -> Decision[object]:
-            return upkeep.revoke(holdings, self._deed(), parsed_id, parsed_reason, cascade=cascade)
-
-        return await self._change_key(parsed_id, decide)
+        return await self._change_key(key_id, partial(upkeep.revoke, reason=parsed_reason, cascade=cascade))
 
     async def disable_key(self, key_id: str) -> KeyRecord:
-        """
-        Raises:
-            KeyNotFoundError: Nobody has such a key, or it was revoked.
-        """
-        parsed_id = parse_key_id(key_id)
-        return await self._change_key(parsed_id, lambda holdings: upkeep.disable(holdings, self._deed(), parsed_id))
+        return await self._change_key(key_id, upkeep.disable)
 
     async def enable_key(self, key_id: str) -> KeyRecord:
-        """
-        Raises:
-            KeyNotFoundError: Nobody has such a key, or it was revoked.
-        """
-        parsed_id = parse_key_id(key_id)
-        return await self._change_key(parsed_id, lambda holdings: upkeep.enable(holdings, self._deed(), parsed_id))
+        return await self._change_key(key_id, upkeep.enable)
 
     async def list_events(self, user: str | None = None, *, limit: int = EVENTS_AT_A_TIME) -> Sequence[Entry]:
-        """What was done, the newest first.
-
-        Raises:
-            UserNotFoundError: There is no such user.
-        """
+        """What was done, the newest first."""
         owner = None if user is None else (await self._find_user(user)).user_id
         return await self._store.list_events(owner, before=NEWEST, limit=limit)
 
@@ -219,31 +197,25 @@ class Administration:
         follower.send(None)
         return head
 
-    async def _change_key(self, key_id: str, decide: Callable[[Holdings], Decision[object]]) -> KeyRecord:
-        owner = await self._owner(key_id)
-        await self._store.change(owner, decide)
-        key = await self._store.find_key(owner, key_id)
+    async def _change_key(self, key_id: str, decide: Callable[[Holdings, Deed, str], Decision[Result]]) -> Result:
+        parsed_id = parse_key_id(key_id)
+        owner = await self._owner(parsed_id)
+        return await self._store.change(owner, lambda holdings: decide(holdings, self._deed(), parsed_id))
+
+    async def _switch_user(self, user: str, *, off: bool) -> UserRecord:
+        user_id = (await self._find_user(user)).user_id
+        await self._store.change(user_id, lambda holdings: upkeep.switch_user(holdings, self._deed(), off=off))
+        return await self._find_user(user_id)
+
+    async def _owner(self, key_id: str) -> str:
+        return (await self._find_key(key_id)).user_id
+
+    async def _find_key(self, key_id: str) -> KeyRecord:
+        owner = await self._store.find_owner(key_id)
+        key = None if owner is None else await self._store.find_key(owner, key_id)
         if key is None:
             raise KeyNotFoundError
         return key
-
-    async def _switch_user(self, user: str, kind: EventKind, disabled_at: datetime | None) -> UserRecord:
-        owner = await self._find_user(user)
-
-        def decide(holdings: Holdings) -> Decision[None]:
-            if (holdings.user.disabled_at is None) == (disabled_at is None):
-                return Decision(None)
-            event = Event(kind, self._clock(), owner.user_id, None, OPERATOR)
-            return Decision(None, (DisableUser(disabled_at),), (event,))
-
-        await self._store.change(owner.user_id, decide)
-        return await self._find_user(owner.user_id)
-
-    async def _owner(self, key_id: str) -> str:
-        owner = await self._store.find_owner(key_id)
-        if owner is None:
-            raise KeyNotFoundError
-        return owner
 
     async def _find_user(self, user: str) -> UserRecord:
         found = await self._store.find_user(parse_user(user))

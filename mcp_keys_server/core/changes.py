@@ -1,6 +1,6 @@
 """What a change is made of: what a store shows before it, and what it writes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -24,12 +24,18 @@ class Holdings:
 
     def descendants(self, key_id: str) -> list[KeyRecord]:
         """All that it made, that they made, and so on, as far as they were not revoked."""
-        found, ancestors = [], {key_id}
-        # A maker is older than what it makes, but a clock may have been set back: so until nothing is found any more.
-        while more := {child for child, maker in self.makers.items() if maker in ancestors} - ancestors:
-            ancestors |= more
-            found += [self.keys[child] for child in sorted(more) if child in self.keys]
-        return found
+        return [self.keys[child] for child in made_by({key_id}, self.makers) if child in self.keys]
+
+
+def made_by(key_ids: Collection[str], makers: Mapping[str, str]) -> Sequence[str]:
+    """The key ids of all that these made, that those made, and so on, when every key has this maker."""
+    found: list[str] = []
+    ancestors = set(key_ids)
+    # A maker is older than what it makes, but a clock may have been set back: so until nothing is found any more.
+    while more := {child for child, maker in makers.items() if maker in ancestors} - ancestors:
+        ancestors |= more
+        found += sorted(more)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,8 @@ class AddSecret:
 @dataclass(frozen=True, slots=True)
 class EndSecret:
     prefix: str
-    at: datetime
+    at: datetime | None
+    """None: as late as its key, after all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 from datetime import timedelta
 
-from mcp_keys_server.core.api_key import contains_api_key
+from mcp_keys_server.core.api_key import PREFIX_LENGTH, contains_api_key
 from mcp_keys_server.core.errors import InvalidFieldError
 
 LONGEST_WORD = 64
@@ -19,6 +19,7 @@ MOST_ALIASES = 64
 _WORD = re.compile(rf"[a-z0-9][a-z0-9_-]{{0,{LONGEST_WORD - 1}}}")
 _SCOPE = re.compile(r"[a-z][a-z0-9_.:/-]{0,63}")
 _KEY_ID = re.compile(r"key_[0-9a-f]{16}")
+_PREFIX = re.compile(rf"[A-Za-z0-9_-]{{1,{PREFIX_LENGTH}}}")
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 _PASTED_KEY = "this holds an API key, which belongs in no field; if it has been shown to anybody, revoke it"
 
@@ -99,6 +100,22 @@ def check_overlap(hours: float) -> timedelta:
     if not 0 <= hours <= LONGEST_OVERLAP_HOURS:  # false for NaN as well
         raise InvalidFieldError("overlap_hours", f"a number of hours, from 0 (at once) to {LONGEST_OVERLAP_HOURS}")
     return timedelta(hours=hours)
+
+
+def check_days(field: str, days: float) -> timedelta:
+    """So many days from now, or ago."""
+    if not 0 < days <= LONGEST_LIFE_DAYS:  # false for NaN as well
+        raise InvalidFieldError(field, f"a number of days above 0, {LONGEST_LIFE_DAYS} at most")
+    return timedelta(days=days)
+
+
+def parse_prefix(text: str) -> str:
+    """The beginning of the prefix of a key, or all of it."""
+    _refuse_pasted_key("prefix", text)
+    if not _PREFIX.fullmatch(text):
+        rule = f"the first characters of a key after its tag, 1 to {PREFIX_LENGTH}, as a list of keys shows them"
+        raise InvalidFieldError("prefix", rule)
+    return text
 
 
 def _parse_word(field: str, text: str) -> str:

@@ -21,6 +21,7 @@ from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.ledger import Entry
 from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.records import Actor, Claim, KeyRecord, Principal
+from mcp_keys_server.core.review import EXPIRING_DAYS, UNUSED_DAYS, Finding, review
 
 PAGE_SIZE: Final = 50
 CLAIM_LIFE: Final = timedelta(minutes=15)
@@ -157,6 +158,17 @@ class KeyManager:
         )
         page = found[:PAGE_SIZE]
         return KeyPage(page, page[-1].key_id if len(found) > PAGE_SIZE else None)
+
+    async def review_keys(
+        self, actor: Actor, *, unused_days: float = UNUSED_DAYS, expiring_days: float = EXPIRING_DAYS
+    ) -> Sequence[Finding]:
+        """What is worth a look at the user's keys."""
+        page = await self.list_keys(actor, include_ended=True)
+        found = [*page.keys]
+        while page.next_cursor is not None:
+            page = await self.list_keys(actor, include_ended=True, cursor=page.next_cursor)
+            found += page.keys
+        return review(found, self._clock(), unused_days=unused_days, expiring_days=expiring_days)
 
     async def list_events(self, actor: Actor, *, before: int | None = None) -> Sequence[Entry]:
         """What was done to the user's keys, the newest first, fifty at most."""

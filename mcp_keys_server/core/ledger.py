@@ -32,8 +32,6 @@ class EventKind(StrEnum):
     REFUSED = "refused"
 
 
-_HEAD = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})")
-
 Means = Literal["key", "person", "operator", "invitation"]
 
 
@@ -92,17 +90,24 @@ class Head:
         Raises:
             ValueError: It is not what ``str`` of a head gives.
         """
-        found = _HEAD.fullmatch(text.strip())
-        if found is None:
-            raise ValueError("a head of the ledger is a number, a colon and 64 hexadecimal digits")
-        return cls(int(found[1]), bytes.fromhex(found[2]))
+        parts = _HEAD.fullmatch(text.strip())
+        if parts is None:
+            raise ValueError("a head is a number, ':' and 64 hexadecimal digits")
+        head = cls(int(parts["number"]), bytes.fromhex(parts["digest"]))
+        if head.number == 0 and head != BEGINNING:
+            raise ValueError("before the first entry, all digits of the head are 0")
+        return head
 
 
+_HEAD = re.compile(r"(?P<number>[0-9]{1,18}):(?P<digest>[0-9a-f]{64})")
 BEGINNING: Final = Head(0, bytes(32))
 
 
 class BrokenLedgerError(McpKeysError):
     """The ledger is not what was written: the message names the first entry that shows it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the ledger is broken: {what}")
 
 
 def digest_of(event: Event, before: Head) -> bytes:

@@ -3,11 +3,19 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mcp_keys_server.core.changes import Decision, Holdings, KeepKey, RevokeKey
+from mcp_keys_server.core.changes import (
+    Decision,
+    DisableUser,
+    EndSecret,
+    Holdings,
+    KeepKey,
+    RemoveSecret,
+    RevokeKey,
+)
 from mcp_keys_server.core.deed import Deed, described, held_key
 from mcp_keys_server.core.errors import NotPermittedError
 from mcp_keys_server.core.grant import Grant, RequestedGrant
-from mcp_keys_server.core.ledger import EventKind
+from mcp_keys_server.core.ledger import Event, EventKind
 from mcp_keys_server.core.records import KeyRecord
 
 
@@ -53,6 +61,43 @@ def enable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
         return Decision(key)
     after = replace(key, disabled_at=None)
     return Decision(after, (KeepKey(after),), (deed.event(EventKind.KEY_ENABLED, key),))
+
+
+def end_older_secrets(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
+    """Let the newest secret of a key be its only one, from now on."""
+    key = held_key(holdings, key_id)
+    deed.require_write(holdings)
+    newest, older = key.secrets[:1], key.secrets[1:]
+    if not older:
+        return Decision(key)
+    event = deed.event(EventKind.KEY_CHANGED, key, "the older secret ended")
+    return Decision(replace(key, secrets=newest), tuple(RemoveSecret(secret.prefix) for secret in older), (event,))
+
+
+def take_back_secret(holdings: Holdings, deed: Deed, key_id: str, prefix: str) -> Decision[None]:
+    """Undo a rotation whose new secret, that with this prefix, reached nobody: the one before it is as it was. Where
+    there is none before it, or the key has been revoked, there is nothing to undo.
+    """
+    deed.require_write(holdings)
+    key = holdings.keys.get(key_id)
+    if key is None or key.prefix != prefix or len(key.secrets) == 1:
+        return Decision(None)
+    restored = (EndSecret(older.prefix, None) for older in key.secrets[1:])
+    return Decision(
+        None,
+        (RemoveSecret(prefix), *restored),
+        (deed.event(EventKind.KEY_CHANGED, key, f"prefix={prefix} was taken back"),),
+    )
+
+
+def switch_user(holdings: Holdings, deed: Deed, *, off: bool) -> Decision[None]:
+    """Disable a user, or enable them again."""
+    user = holdings.user
+    if (user.disabled_at is not None) == off:
+        return Decision(None)
+    kind = EventKind.USER_DISABLED if off else EventKind.USER_ENABLED
+    event = Event(kind, deed.now, user.user_id, None, deed.by)
+    return Decision(None, (DisableUser(deed.now if off else None),), (event,))
 
 
 def revoke(

@@ -1,67 +1,15 @@
 """The command line, run in this process; see test_serve and test_stdio for what serves."""
 
 import contextlib
-import io
-import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mcp_keys_server.cli.program import main
 from mcp_keys_server.core.api_key import KeyMint
-from mcp_keys_server.settings import Settings
+from tests.cli.runs import Run, created
 from tests.conftest import KEY
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:  # noqa: ANN401 - whatever was printed
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-
-Run = Callable[..., Done]
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "keys.db"
-
-
-@pytest.fixture
-def run(database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs the program with its database."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"MCP_KEYS_{name.upper()}", raising=False)
-    monkeypatch.setenv("MCP_KEYS_DATABASE", str(database))
-    monkeypatch.setenv("MCP_KEYS_BCRYPT_COST", "4")
-
-    def run_it(*arguments: str, stdin: str = "") -> Done:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        code = main(arguments)
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return Done(code, printed.out, printed.err)
-
-    return run_it
-
-
-@pytest.fixture
-def ada(run: Run) -> None:
-    assert run("users", "add", "ada", "--email", "Ada@example.com", "--name", "Ada L.").code == 0
-
-
-def created(run: Run, *more: str) -> Any:  # noqa: ANN401 - what was printed
-    return run("keys", "create", "--user", "ada", "--name", "Laptop", "--json", *more).json
 
 
 @pytest.mark.usefixtures("ada")

@@ -8,8 +8,9 @@ import httpx2
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from mcp_keys_server.cli.configuration import load_settings
 from mcp_keys_server.server.trusted_proxies import TrustedProxies, user_named_by_proxy
-from mcp_keys_server.settings import Settings, SettingsError, load_settings
+from mcp_keys_server.settings import Settings, SettingsError
 from tests.server.pages.conftest import (
     Visitor,
     app_with,

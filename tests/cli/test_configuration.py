@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_keys_server.settings import Settings, SettingsError, load_settings
+from mcp_keys_server.cli.configuration import load_settings
+from mcp_keys_server.settings import Settings, SettingsError
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,53 @@
+"""The settings of a run, from flags, environment and file."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsConfigDict
+
+from mcp_keys_server.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, Settings, SettingsError
+
+
+def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # noqa: ANN401 - judged here
+    """The settings from the flags that were given (not None), the environment and the file.
+
+    Raises:
+        SettingsError: One of them is unknown or cannot be used.
+    """
+    _refuse_unknown_variables()
+    if config is not None and not config.is_file():
+        raise SettingsError(f"--config: {config} is not a file")
+
+    class ConfiguredSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=config)
+
+    try:
+        return ConfiguredSettings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        explained = (_explained(detail["loc"], detail["msg"]) for detail in error.errors())
+        raise SettingsError("; ".join(explained)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"--config: {config} is not TOML: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"--config: {config} cannot be read: {error.strerror}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    ours = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | NOT_SETTINGS
+    # A name that is misspelt would otherwise leave its default in force without a word.
+    for name in sorted(os.environ):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in ours and not name.startswith("MCP_KEYS_TEST_"):
+            raise SettingsError(f"{name} in the environment is no setting; there are: {', '.join(sorted(ours))}")
+
+
+def _explained(place: tuple[int | str, ...], message: str) -> str:
+    rule = message.removeprefix("Value error, ")
+    if not place:  # of several settings that do not go together
+        return rule
+    name = str(place[0])
+    if name not in Settings.model_fields:
+        return f"{name} is no setting"
+    return f"{name} (or {ENVIRONMENT_PREFIX}{name.upper()}): {rule}"
