@@ -16,7 +16,7 @@ from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.grant import RequestedGrant
 from mcp_keys_server.core.key_manager import KeyManager
 from mcp_keys_server.core.records import KeyRecord, Principal
-from mcp_keys_server.server.tool_shapes import KeyInline, KeyView
+from mcp_keys_server.server.tool_results import KeyInline, KeyView
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from mcp_keys_server.core.grant import RequestedGrant
 from mcp_keys_server.core.key_manager import KeyManager
 from mcp_keys_server.core.records import KeyRecord
 from mcp_keys_server.server.delivery import Call, log_delivered
-from mcp_keys_server.server.tool_shapes import KeyInFile, KeyView
+from mcp_keys_server.server.tool_results import KeyInFile, KeyView
 
 
 class KeyFileError(McpKeysError):

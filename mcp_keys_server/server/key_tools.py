@@ -1,12 +1,9 @@
 """The tools over which people manage their keys."""
 
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from mcp_types import Tool, ToolAnnotations
+from mcp_types import ToolAnnotations
 from pydantic import BaseModel
 
 from mcp_keys_server.core.clock import Clock, utc_now
@@ -15,25 +12,30 @@ from mcp_keys_server.core.grant import KEYS_READ, KEYS_WRITE, RequestedGrant
 from mcp_keys_server.core.key_manager import KeyManager
 from mcp_keys_server.core.ledger import Entry
 from mcp_keys_server.core.records import KeyRecord
-from mcp_keys_server.server.client_config import Connection, snippet
+from mcp_keys_server.server.client_config import snippet
 from mcp_keys_server.server.delivery import Call, Delivery
-from mcp_keys_server.server.tool_shapes import (
-    Arguments,
-    ClientConfig,
+from mcp_keys_server.server.tool_announcement import ConnectionOf, KeyTool, announced
+from mcp_keys_server.server.tool_arguments import (
     ClientConfigArguments,
     CreateKeyArguments,
-    EventList,
-    EventView,
     GetKeyArguments,
-    KeyList,
-    KeyView,
     ListEventsArguments,
     ListKeysArguments,
     NoArguments,
-    RevokedKey,
+    ReviewKeysArguments,
     RevokeKeyArguments,
     RotateKeyArguments,
     UpdateKeyArguments,
+)
+from mcp_keys_server.server.tool_results import (
+    ClientConfig,
+    EventList,
+    EventView,
+    FindingView,
+    KeyList,
+    KeyReview,
+    KeyView,
+    RevokedKey,
     WhoAmI,
 )
 
@@ -48,21 +50,6 @@ _ENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_
 
 READ = frozenset({KEYS_READ})
 WRITE = frozenset({KEYS_WRITE})
-
-Run = Callable[[Call, Any], Awaitable[BaseModel]]
-ConnectionOf = Callable[[str, str], Connection]
-"""How a client reaches the endpoint of this user with this alias."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyTool:
-    """One tool: how it is announced, what it takes, and what it does for a call."""
-
-    definition: Tool
-    arguments: type[Arguments]
-    run: Run
-    needs: frozenset[str]
-    """The scopes without which it is of no use, and not listed."""
 
 
 class KeyTools:
@@ -153,6 +140,22 @@ class KeyTools:
         entries = await self._manager.list_events(call.principal, before=arguments.before)
         return EventList(events=[_event_view(entry) for entry in entries])
 
+    async def review_keys(self, call: Call, arguments: ReviewKeysArguments) -> KeyReview:
+        """Find what deserves attention among the user's API keys.
+
+        Never used, unused for long, expiring soon, broader than what they are used for, both secrets of a rotation
+        still in use.
+        """
+        found = await self._manager.review_keys(
+            call.principal, unused_days=arguments.unused_days, expiring_days=arguments.expiring_days
+        )
+        return KeyReview(
+            findings=[
+                FindingView(key_id=one.key.key_id, name=one.key.name, kind=one.kind, sentence=one.sentence)
+                for one in found
+            ]
+        )
+
     async def whoami(self, call: Call, _: NoArguments) -> WhoAmI:
         """Say whose API key is in use, what it may do and when it expires."""
         key = await self._manager.current_key(call.principal)
@@ -171,17 +174,18 @@ class KeyTools:
         """The tools by name, in the order in which they are listed."""
         delivered, told = self._delivery.result, self._delivery.told_to_the_model
         tools = (
-            _tool(self.create_key, "Create an API key", CreateKeyArguments, delivered, _ADDS, WRITE, told),
-            _tool(self.list_keys, "List your API keys", ListKeysArguments, KeyList, _READS, READ),
-            _tool(self.get_key, "Show an API key", GetKeyArguments, KeyView, _READS),
-            _tool(self.rotate_key, "Rotate an API key", RotateKeyArguments, delivered, _ENDS_LATER, WRITE, told),
-            _tool(self.update_key, "Change an API key", UpdateKeyArguments, KeyView, _ENDS, WRITE),
-            _tool(self.disable_key, "Disable an API key", GetKeyArguments, KeyView, _ENDS, WRITE),
-            _tool(self.enable_key, "Enable an API key", GetKeyArguments, KeyView, _CHANGES, WRITE),
-            _tool(self.revoke_key, "Revoke an API key", RevokeKeyArguments, RevokedKey, _ENDS),
-            _tool(self.list_events, "What was done", ListEventsArguments, EventList, _READS, READ),
-            _tool(self.whoami, "Who am I?", NoArguments, WhoAmI, _READS),
-            _tool(self.client_config, "Configure a client", ClientConfigArguments, ClientConfig, _READS),
+            announced(self.create_key, "Create an API key", CreateKeyArguments, delivered, _ADDS, WRITE, told),
+            announced(self.list_keys, "List your API keys", ListKeysArguments, KeyList, _READS, READ),
+            announced(self.get_key, "Show an API key", GetKeyArguments, KeyView, _READS),
+            announced(self.rotate_key, "Rotate an API key", RotateKeyArguments, delivered, _ENDS_LATER, WRITE, told),
+            announced(self.update_key, "Change an API key", UpdateKeyArguments, KeyView, _ENDS, WRITE),
+            announced(self.disable_key, "Disable an API key", GetKeyArguments, KeyView, _ENDS, WRITE),
+            announced(self.enable_key, "Enable an API key", GetKeyArguments, KeyView, _CHANGES, WRITE),
+            announced(self.revoke_key, "Revoke an API key", RevokeKeyArguments, RevokedKey, _ENDS),
+            announced(self.list_events, "What was done", ListEventsArguments, EventList, _READS, READ),
+            announced(self.review_keys, "Review your API keys", ReviewKeysArguments, KeyReview, _READS, READ),
+            announced(self.whoami, "Who am I?", NoArguments, WhoAmI, _READS),
+            announced(self.client_config, "Configure a client", ClientConfigArguments, ClientConfig, _READS),
         )
         return {tool.definition.name: tool for tool in tools}
 
@@ -213,23 +217,3 @@ def _event_view(entry: Entry) -> EventView:
         client=event.by.client,
         detail=event.detail,
     )
-
-
-def _tool(  # noqa: PLR0913, PLR0917 - what a tool is announced with
-    run: Run,
-    title: str,
-    arguments: type[Arguments],
-    result: type[BaseModel],
-    annotations: ToolAnnotations,
-    needs: frozenset[str] = frozenset(),
-    more_description: str = "",
-) -> KeyTool:
-    definition = Tool(
-        name=run.__name__,
-        title=title,
-        description=f"{inspect.getdoc(run)} {more_description}".rstrip(),
-        input_schema=arguments.model_json_schema(),
-        output_schema=result.model_json_schema(mode="serialization"),
-        annotations=annotations,
-    )
-    return KeyTool(definition, arguments, run, needs)

@@ -12,7 +12,7 @@ from mcp_keys_server.core.key_manager import KeyManager
 from mcp_keys_server.core.records import KeyRecord, KeyStatus
 from mcp_keys_server.server.addresses import claim_path
 from mcp_keys_server.server.delivery import Call, log_delivered
-from mcp_keys_server.server.tool_shapes import ClaimableKey, KeyView
+from mcp_keys_server.server.tool_results import ClaimableKey, KeyView
 
 CLAIM: Final = "claim"
 """The name under which the person's answer comes back."""

@@ -19,7 +19,7 @@ from mcp_keys_server.server.file_delivery import FileDelivery, KeyFileError
 from mcp_keys_server.server.host_policy import host_policy
 from mcp_keys_server.server.link_delivery import CLAIM, LinkDelivery
 from mcp_keys_server.server.stdio import key_tools
-from mcp_keys_server.server.tool_shapes import ClaimableKey
+from mcp_keys_server.server.tool_results import ClaimableKey
 from mcp_keys_server.settings import Settings, SettingsError
 from tests.conftest import KEY
 from tests.server.calls import MODERN, call, post

@@ -24,6 +24,7 @@ TOOLS = [
     "enable_key",
     "revoke_key",
     "list_events",
+    "review_keys",
     "whoami",
     "client_config",
 ]
@@ -281,6 +282,7 @@ async def test_every_tool_is_announced_with_title_hints_and_schemas(world: World
         "list_keys",
         "get_key",
         "list_events",
+        "review_keys",
         "whoami",
         "client_config",
     }
@@ -309,7 +311,10 @@ async def test_tools_lists_are_the_callers_own_to_cache(world: World, http: http
     ("scopes", "listed"),
     [
         (set(), ["get_key", "revoke_key", "whoami", "client_config"]),
-        ({"keys:read"}, ["list_keys", "get_key", "revoke_key", "list_events", "whoami", "client_config"]),
+        (
+            {"keys:read"},
+            ["list_keys", "get_key", "revoke_key", "list_events", "review_keys", "whoami", "client_config"],
+        ),
         ({"keys:read", "keys:write"}, TOOLS),
     ],
 )
@@ -359,3 +364,12 @@ async def test_a_key_is_rotated_changed_disabled_and_ended_with_its_family(
     kinds = [event["kind"] for event in (await ask(ada, "list_events"))["events"]]
     assert kinds[:5] == ["key_revoked", "key_revoked", "key_enabled", "key_disabled", "key_changed"]
     assert (await ask(ada, "list_events", before=1))["events"] == []
+
+
+async def test_what_deserves_attention_is_found(world: World, http: httpx2.AsyncClient) -> None:
+    record, key = await world.key(requested=RequestedGrant(expires_in_days=30))
+    assert (await call(http, key, "review_keys")).structured["findings"] == []
+    world.clock.advance(days=20)
+    found = (await call(http, key, "review_keys", {"unused_days": 365})).structured["findings"]
+    assert (record.key_id, "expiring") in {(finding["key_id"], finding["kind"]) for finding in found}
+    assert (await call(http, key, "review_keys", {"unused_days": -1})).is_error

@@ -10,7 +10,7 @@ from mcp_keys_server.core.errors import KeyNotFoundError
 from mcp_keys_server.server.delivery import Call
 from mcp_keys_server.server.file_delivery import FileDelivery, KeyFileError
 from mcp_keys_server.server.link_delivery import CLAIM, LinkDelivery
-from mcp_keys_server.server.tool_shapes import ClaimableKey
+from mcp_keys_server.server.tool_results import ClaimableKey
 from tests.conftest import KEY
 from tests.server.calls import MODERN, call
 from tests.world import World
