@@ -62,9 +62,8 @@ class Invitations:
 
         def decide(holdings: Holdings) -> Decision[KeyRecord]:
             deed = Deed(OPERATOR, self._clock())
-            key = issuance.create(holdings, deed, new, self._policy)
             claim = Claim(deed.now + self._invitation_life, by_invitation=True)
-            return issuance.with_invitation(holdings, key, deed, claim, _digest(code))
+            return issuance.invite(holdings, deed, new, self._policy, claim=claim, digest=_digest(code))
 
         return Invitation(await self._store.change(user_id, decide), code)
 

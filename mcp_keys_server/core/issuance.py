@@ -72,14 +72,18 @@ def with_claim(key: KeyRecord, deed: Deed, claim: Claim, digest: bytes | None = 
     return Decision(replace(key, claim=claim), (AddKey(key), put), (_created(key, deed),))
 
 
-def with_invitation(holdings: Holdings, key: KeyRecord, deed: Deed, claim: Claim, digest: bytes) -> Decision[KeyRecord]:
-    """The same for who brings a code, in the place of all invitations that were not used."""
+def invite(  # noqa: PLR0913 - each is a part of the invitation
+    holdings: Holdings, deed: Deed, new: NewKey, policy: KeyPolicy, *, claim: Claim, digest: bytes
+) -> Decision[KeyRecord]:
+    """A new key for who brings a code, in the place of all invitations that were not used."""
     unused = [
         other
         for other in holdings.keys.values()
         if other.claim and other.claim.by_invitation and other.status(deed.now) is KeyStatus.UNCLAIMED
     ]
     ends = revocations(unused, deed, "a newer invitation replaced it")
+    others = {key_id: key for key_id, key in holdings.keys.items() if key not in unused}
+    key = create(replace(holdings, keys=others), deed, new, policy)
     made = with_claim(key, deed, claim, digest)
     return Decision(made.answer, (*ends.changes, *made.changes), (*ends.events, *made.events))
 
@@ -116,12 +120,10 @@ def claimable(holdings: Holdings, key: KeyRecord, deed: Deed) -> Claim:
     """
     found = key.claim
     fits = found is not None and found.by_invitation == (deed.actor is None)
-    maker_is_good = key.parent_key_id is None or key.parent_key_id in holdings.keys
-    if (
-        found is None
-        or not (fits and maker_is_good and key.awaits_claim(deed.now))
-        or holdings.user.disabled_at is not None
-    ):
+    # A key that was asked for and never handed over ends with its maker; one that is in use does not.
+    maker_is_good = key.parent_key_id is None or key.parent_key_id in holdings.keys or bool(key.secrets)
+    waits = key.awaits_claim(deed.now) and holdings.user.disabled_at is None
+    if found is None or not (fits and maker_is_good and waits):
         raise ClaimNotOpenError
     return found
 
@@ -138,6 +140,12 @@ def rotate(
 def rotate_by_claim(holdings: Holdings, deed: Deed, key_id: str, offered: Claim) -> Decision[KeyRecord]:
     """The same, from the moment in which somebody claims the new secret."""
     key = _rotatable(holdings, deed, key_id)
+    if key.claim and key.claim.by_invitation and key.claim.lapses_at > deed.now:
+        # The offer would take the place of the invitation, and whoever was invited could not disown the key any more.
+        raise NotRotatableError(
+            f"key_id: until {key.claim.lapses_at:%Y-%m-%dT%H:%M:%SZ} whoever was invited may disown this key; rotate "
+            "it after that, or at once without a claim"
+        )
     changes = (PutClaim(key_id, offered),)
     return Decision(replace(key, claim=offered), changes, (_rotated(key, deed, offered.overlap or NO_OVERLAP),))
 

@@ -95,7 +95,7 @@ class KeyRecord:
 
     def awaits_claim(self, now: datetime) -> bool:
         """Whether its owner can be shown a secret, a first or a new one."""
-        is_open = self.claim is not None and self.claim.is_open(now)
+        is_open = self.claim is not None and self.claim.is_open(now) and self.disabled_at is None
         return is_open and self.status(now) in (KeyStatus.UNCLAIMED, KeyStatus.ACTIVE)
 
     def status(self, now: datetime) -> KeyStatus:
