@@ -8,6 +8,7 @@ from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 
+from mcp_keys_server.auth.open_responses import OpenResponses
 from mcp_keys_server.core.administration import Administration
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.clock import Clock, utc_now
@@ -36,6 +37,8 @@ class KeyRing:
     administration: Administration
     invitations: Invitations
     sessions: Sessions
+    open_responses: OpenResponses
+    """What the guards of this process are answering."""
 
 
 @asynccontextmanager
@@ -64,17 +67,22 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
             mint = KeyMint(store.checksum_secret, tag=key_tag)
             issuer = KeyIssuer(store, mint, hasher)
             usage = UsageLog(store.record_use)
-            writing = asyncio.create_task(usage.keep_writing())
+            verifier = KeyVerifier(store, mint, hasher, usage, clock=clock)
+            open_responses = OpenResponses(verifier)
+            connections.after_every_write(open_responses.look_soon)
+            tasks = [asyncio.create_task(work) for work in (usage.keep_writing(), open_responses.keep_looking())]
             try:
                 yield KeyRing(
                     store=store,
-                    verifier=KeyVerifier(store, mint, hasher, usage, clock=clock),
+                    verifier=verifier,
                     manager=KeyManager(store, issuer, policy=policy, claim_life=claim_life, clock=clock),
                     administration=Administration(store, issuer, policy=policy, clock=clock),
                     invitations=Invitations(store, issuer, policy=policy, invitation_life=invitation_life, clock=clock),
                     sessions=Sessions(SqliteSessions(connections), clock=clock),
+                    open_responses=open_responses,
                 )
             finally:
-                writing.cancel()
+                for task in tasks:
+                    task.cancel()
                 with suppress(StoreUnavailableError):  # whoever needs the store has met the trouble already
                     await usage.write()

@@ -6,10 +6,11 @@ from ipaddress import ip_address
 from typing import Final
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
+from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
 from mcp_keys_server.auth.throttle import Throttle, network_of
 from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError
 from mcp_keys_server.core.records import Principal
@@ -26,14 +27,26 @@ _ANSWERS: Final[dict[type[Exception], Response]] = {
     InvalidApiKeyError: answers.BAD_KEY,
     StoreUnavailableError: answers.UNAVAILABLE,
 }
+_ANSWERS_AT_THE_END: Final[dict[Ending, Response]] = {
+    Ending.KEY: answers.BAD_KEY,
+    Ending.ENDPOINT: answers.WRONG_ENDPOINT,
+    Ending.STORE: answers.UNAVAILABLE,
+}
 
 
 class KeyGuard:
-    """Lets a request with a good key through, its principal in the scope; nothing behind it sees an unproven one."""
+    """Lets a request with a good key through, its principal in the scope; nothing behind it sees an unproven one.
 
-    def __init__(self, app: ASGIApp, verifier: KeyVerifier, failures: Throttle | None = None) -> None:
+    The key has to stay good while it is answered. When it ends, what answers is cancelled: a response that has not
+    begun becomes a refusal, and of one that has begun nothing more is sent.
+    """
+
+    def __init__(
+        self, app: ASGIApp, verifier: KeyVerifier, open_responses: OpenResponses, failures: Throttle | None = None
+    ) -> None:
         self._app = app
         self._verifier = verifier
+        self._open_responses = open_responses
         self._failures = failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,15 +54,43 @@ class KeyGuard:
             await self._app(scope, receive, send)
             return
         try:
-            principal = await self._verifier.verify(presented_key(scope["headers"]), client=client_address(scope))
+            key = self._verifier.parse(presented_key(scope["headers"]))
+            principal = await self._verifier.verify(key, client=client_address(scope))
         except tuple(_ANSWERS) as error:
             _log_refusal(error, scope)
-            await (await self._answer(error, scope))(scope, receive, send)
+            await (await self._refusal(error, scope))(scope, receive, send)
             return
         scope[PRINCIPAL] = principal
-        await self._app(scope, receive, send)
+        await self._answer(OpenResponse(key.prefix, principal), scope, receive, send)
 
-    async def _answer(self, error: Exception, scope: Scope) -> Response:
+    async def _answer(self, response: OpenResponse, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_while_open(message: Message) -> None:
+            nonlocal begun
+            if response.ending is None:  # else it goes nowhere: it is what something that is cancelled says at last
+                await send(message)
+                begun = True
+
+        self._open_responses.add(response)
+        outer = CURRENT.set(response)
+        try:
+            with response.cancel_scope:
+                await self._app(scope, receive, send_while_open)
+        except Exception:
+            if response.ending is None:
+                raise
+            # Of the application's haste to be gone, which is nobody's concern.
+            logger.debug("an ended response left an error behind", exc_info=True)
+        finally:
+            CURRENT.reset(outer)
+            self._open_responses.remove(response)
+        if response.ending is not None and not begun:
+            await _ANSWERS_AT_THE_END[response.ending](scope, receive, send)
+        # One that has begun is left incomplete, upon which the server closes the connection: whoever reads it sees
+        # that it was cut, and does not take it for the whole.
+
+    async def _refusal(self, error: Exception, scope: Scope) -> Response:
         if self._failures is not None and isinstance(error, InvalidApiKeyError):
             seconds = await self._failures.take(network_of(client_address(scope)))
             if seconds:

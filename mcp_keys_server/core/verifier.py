@@ -1,13 +1,14 @@
 """From what was presented to whom it belongs: the one place where a key is let in or refused."""
 
 from contextlib import suppress
+from datetime import datetime
 
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import InvalidApiKeyError, Refusal, StoreUnavailableError
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.records import Principal
+from mcp_keys_server.core.records import Principal, SecretRecord
 from mcp_keys_server.core.usage import UsageLog
 
 
@@ -23,28 +24,49 @@ class KeyVerifier:
         self._usage = usage
         self._clock = clock
 
-    async def verify(self, presented: str, *, client: str | None = None) -> Principal:
+    def parse(self, presented: str) -> ApiKey:
+        """
+        Raises:
+            InvalidApiKeyError: It is no key, or none of this store's.
+        """
+        return self._mint.parse(presented)
+
+    async def verify(self, presented: str | ApiKey, *, client: str | None = None) -> Principal:
         """Say whose key this is. The network address of the client is noted with the use.
 
         Raises:
             InvalidApiKeyError: It is nobody's, or it is revoked, expired or its owner disabled.
             StoreUnavailableError: Nobody can say at the moment.
         """
-        key = self._mint.parse(presented)
+        key = presented if isinstance(presented, ApiKey) else self.parse(presented)
         while True:
-            record = await self._store.read_secret(key.prefix)
-            if record is None:
-                raise InvalidApiKeyError(Refusal.UNMATCHED)
-            principal = record.principal
-            now = self._clock()
-            refusal = record.refusal(now)
-            if refusal is not None:
-                raise InvalidApiKeyError(refusal, key_id=principal.key_id, user_id=principal.user_id)
+            record, now = await self._live(key.prefix)
             if self._hasher.fits_as_known(key, record.key_hash):
                 self._usage.note(key.prefix, now, client)
-                return principal
+                return record.principal
             # bcrypt takes its time: what was read before it decides nothing, so the record is read again after it.
             await self._prove(key, record.key_hash)
+
+    async def look_again(self, prefix: str) -> Principal:
+        """Say what a key that was verified a while ago, and has this prefix, proves by now.
+
+        Raises:
+            InvalidApiKeyError: It is good no longer.
+            StoreUnavailableError: Nobody can say at the moment.
+        """
+        record, _ = await self._live(prefix)
+        return record.principal
+
+    async def _live(self, prefix: str) -> tuple[SecretRecord, datetime]:
+        record = await self._store.read_secret(prefix)
+        if record is None:
+            raise InvalidApiKeyError(Refusal.UNMATCHED)
+        now = self._clock()
+        refusal = record.refusal(now)
+        if refusal is not None:
+            whose = record.principal
+            raise InvalidApiKeyError(refusal, key_id=whose.key_id, user_id=whose.user_id)
+        return record, now
 
     async def _prove(self, key: ApiKey, key_hash: str) -> None:
         if not await self._hasher.prove(key, key_hash):

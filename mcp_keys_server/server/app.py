@@ -77,7 +77,7 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
 
     interfaces = Starlette(
         routes=[
-            Mount("/u", KeyGuard(endpoints, ring.verifier, failures)),
+            Mount("/u", KeyGuard(endpoints, ring.verifier, ring.open_responses, failures)),
             Route("/", _to_the_pages),
             Route("/keys", _to_the_pages),
             Route("/healthz", _health),

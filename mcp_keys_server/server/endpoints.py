@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import ONLY_POST, WRONG_ENDPOINT, too_many
 from mcp_keys_server.auth.guard import client_address, principal_of
+from mcp_keys_server.auth.open_responses import only_while_open
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.records import Principal
@@ -54,6 +55,7 @@ class Endpoints:
             await too_many(seconds)(scope, receive, send)
             return
         logger.debug("accepted: key_id=%s user_id=%s alias=%s", principal.key_id, principal.user_id, alias)
+        only_while_open(alias)
         scope["user"] = _sdk_user(principal, alias)
         await self._apps[alias](scope, receive, send)
 

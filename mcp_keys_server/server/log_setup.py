@@ -9,7 +9,8 @@ from mcp_keys_server.core.api_key import redact
 PRINT_PAYLOADS = ("sse_starlette", "aiosqlite", "httpx2", "httpcore2", "asyncio")
 # They print a line or more at INFO for every request, and uvicorn at WARNING for every odd one.
 PRINT_REQUESTS = {"mcp": logging.WARNING, "uvicorn": logging.ERROR}
-
+# What uvicorn says, as an error, of each response that was cut because its key ended; the guard has one line for all.
+_CUT = "ASGI callable returned without completing response."
 
 LONGEST_ENTRY = 16_000
 """Characters: of a traceback, too, that is enough."""
@@ -27,6 +28,10 @@ class RedactingFormatter(logging.Formatter):
         return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.msg != _CUT
+
+
 def set_up_logging(level: str) -> None:
     """Log to standard error; standard output belongs to what commands print and to MCP."""
     handler = logging.StreamHandler(sys.stderr)
@@ -34,5 +39,6 @@ def set_up_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in PRINT_PAYLOADS:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.root.level))
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     for name, lowest in PRINT_REQUESTS.items():
         logging.getLogger(name).setLevel(max(lowest, logging.root.level))

@@ -74,6 +74,7 @@ class SqliteConnections:
         self._turn = asyncio.Lock()
         self._closing = False
         self._writes: set[asyncio.Task[object]] = set()
+        self._tell: Callable[[], None] | None = None
 
     def look_up(self, statement: str, values: tuple[object, ...]) -> list[Row]:
         """All rows, read on the event loop's own thread: a half-read cursor would hold the database's snapshot.
@@ -106,6 +107,10 @@ class SqliteConnections:
         self._writes.add(write)
         write.add_done_callback(self._forget)
         return await asyncio.shield(write)
+
+    def after_every_write(self, tell: Callable[[], None]) -> None:
+        """Call this after each write, in the context of whoever asked for it, before they know that it was made."""
+        self._tell = tell
 
     async def finish_writing(self) -> None:
         """Wait for the write that has begun; those that wait behind it are refused."""
@@ -144,6 +149,8 @@ class SqliteConnections:
                 except BaseException:
                     await self._writer.rollback()
                     raise
+                if self._tell is not None:
+                    self._tell()
                 return result
 
 

@@ -27,7 +27,9 @@ class Behind:
 
 async def ask(world: World, *headers: tuple[str, str], query: str = "") -> tuple[httpx2.Response, Behind]:
     behind = Behind()
-    transport = httpx2.ASGITransport(KeyGuard(behind, world.ring.verifier), client=("192.0.2.7", 4711))
+    transport = httpx2.ASGITransport(
+        KeyGuard(behind, world.ring.verifier, world.ring.open_responses), client=("192.0.2.7", 4711)
+    )
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         return await client.get(f"/anything{query}", headers=list(headers)), behind
 
@@ -131,7 +133,7 @@ async def test_the_start_and_the_end_of_an_application_need_no_key(world: World)
     async def send(_: Message) -> None:
         raise AssertionError
 
-    await KeyGuard(behind, world.ring.verifier)({"type": "lifespan"}, receive, send)
+    await KeyGuard(behind, world.ring.verifier, world.ring.open_responses)({"type": "lifespan"}, receive, send)
     assert len(behind.reached) == 1
 
 
@@ -146,6 +148,6 @@ async def test_a_websocket_needs_a_key_like_everything_else(world: World) -> Non
         sent.append(message)
 
     scope: Scope = {"type": "websocket", "path": "/", "headers": [], "extensions": {}}
-    await KeyGuard(behind, world.ring.verifier)(scope, receive, send)
+    await KeyGuard(behind, world.ring.verifier, world.ring.open_responses)(scope, receive, send)
     assert behind.reached == []
     assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 401)

@@ -90,7 +90,12 @@ def build_noop_app(ring: KeyRing, nobody: Principal, *, port: int) -> Starlette:
         routes=[
             # First, because finding the second takes a little longer, and that is to be ours.
             Mount(WITHOUT_US, NoGuard(endpoint, nobody)),
-            Mount(WITH_US, KeyGuard(Endpoints({KEYS_ALIAS: endpoint}, unlimited()), ring.verifier, unlimited())),
+            Mount(
+                WITH_US,
+                KeyGuard(
+                    Endpoints({KEYS_ALIAS: endpoint}, unlimited()), ring.verifier, ring.open_responses, unlimited()
+                ),
+            ),
             Route(PROCESSOR_TIME, _processor_time),
         ],
         lifespan=lifespan,

@@ -172,6 +172,7 @@ async def test_a_session_is_ridden_by_no_other_key(world: World) -> None:
     app = KeyGuard(
         Endpoints({"keys": AuthContextMiddleware(sessions.asgi_app), "b": sessions.asgi_app}, unlimited()),
         world.ring.verifier,
+        world.ring.open_responses,
     )
     (_, adas), (_, adas_other), (_, bobs) = await world.key("ada"), await world.key("ada"), await world.key("bob")
 
@@ -199,7 +200,7 @@ async def test_the_sdk_knows_the_principal_and_not_the_key(world: World) -> None
         seen.append(scope)
 
     record, key = await world.key()
-    app: ASGIApp = KeyGuard(Endpoints({"keys": behind}, unlimited()), world.ring.verifier)
+    app: ASGIApp = KeyGuard(Endpoints({"keys": behind}, unlimited()), world.ring.verifier, world.ring.open_responses)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=BASE_URL) as http:
         with pytest.raises(AssertionError):  # of the client: there was no answer
             await post(http, key)

@@ -63,3 +63,11 @@ def test_a_higher_level_holds_for_them_too(capsys: pytest.CaptureFixture[str]) -
     for name in (*PRINT_PAYLOADS, *PRINT_REQUESTS, "mcp_keys_server"):
         logging.getLogger(name).warning("a warning")
     assert capsys.readouterr().err == ""
+
+
+def test_what_uvicorn_says_of_each_response_that_was_cut_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("debug")
+    logging.getLogger("uvicorn.error").error("ASGI callable returned without completing response.")
+    assert capsys.readouterr().err == ""
+    logging.getLogger("uvicorn.error").error("ASGI callable returned without starting response.")
+    assert "without starting" in capsys.readouterr().err
