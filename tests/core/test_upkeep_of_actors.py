@@ -20,8 +20,8 @@ from mcp_keys_server import (
     RequestedGrant,
     UserNotFoundError,
 )
-from mcp_keys_server.core.administration import KeyFilter
 from mcp_keys_server.core.errors import ClaimNotOpenError, KeyNoLongerGoodError, SessionEndedError
+from mcp_keys_server.core.key_filter import KeyFilter
 from mcp_keys_server.core.records import Actor, Person
 from tests.world import NOTHING_SPECIAL, World
 
@@ -256,9 +256,9 @@ async def test_a_key_is_ended_with_all_that_it_made_and_they_made_and_nothing_el
     await world.ring.manager.revoke_key(ADA, key_id=grandchild.key_id, reason="earlier")
     world.clock.advance(seconds=1)
     actor = await principal_of(world, root_key)
-    ended = await world.ring.manager.revoke_with_descendants(actor, key_id=child.key_id, reason="stolen")
-    assert {key.key_id for key in ended} == {child.key_id, asked.key_id, great.key_id}
-    assert ended[0].key_id == child.key_id
+    key, ended = await world.ring.manager.revoke_with_descendants(actor, key_id=child.key_id, reason="stolen")
+    assert key.key_id == child.key_id
+    assert {one.key_id for one in ended} == {asked.key_id, great.key_id}
     by = f"key {root.key_id}"
     for key in (child, asked, great):
         now = await now_of(world, key)
@@ -267,8 +267,8 @@ async def test_a_key_is_ended_with_all_that_it_made_and_they_made_and_nothing_el
     assert await refusal_of(world, great_key) is Refusal.REVOKED
     for key in (root, sibling, nephew, bobs):
         assert (await now_of(world, key)).revoked_at is None
-    again = await world.ring.manager.revoke_with_descendants(actor, key_id=child.key_id, reason="again")
-    assert again == ()
+    _, again = await world.ring.manager.revoke_with_descendants(actor, key_id=child.key_id, reason="again")
+    assert again == []
     with pytest.raises(KeyNotFoundError):
         await world.ring.manager.revoke_with_descendants(actor, key_id=bobs.key_id, reason=None)
 
@@ -291,8 +291,8 @@ async def test_descendants_are_found_although_the_clock_was_set_back(world: Worl
         world.clock.advance(hours=-1)
         made, key = await made_by(world, key, scopes=BOTH)
         line.append(made.key_id)
-    ended = await world.ring.manager.revoke_with_descendants(ADA, key_id=root.key_id, reason=None)
-    assert [ended_key.key_id for ended_key in ended] == [root.key_id, *line]
+    _, ended = await world.ring.manager.revoke_with_descendants(ADA, key_id=root.key_id, reason=None)
+    assert [ended_key.key_id for ended_key in ended] == line
 
 
 async def test_a_key_without_keys_write_ends_itself_but_nothing_with_it(world: World) -> None:
