@@ -67,9 +67,9 @@ async def _write_claim(connection: aiosqlite.Connection, change: PutClaim | Spen
         case PutClaim(key_id, claim, digest):
             overlap = None if claim.overlap is None else int(claim.overlap.total_seconds())
             await connection.execute(sql.PUT_CLAIM, (key_id, to_text(claim.lapses_at), digest, overlap))
-        case SpendClaim(key_id, at, claimed_from):
-            spent = await connection.execute(sql.SPEND_CLAIM, (to_text(at), claimed_from, key_id))
-            if spent.rowcount == 0:
+        case _:
+            by = (to_text(change.at), change.claimed_from, change.key_id)
+            if (await connection.execute(sql.SPEND_CLAIM, by)).rowcount == 0:
                 raise ClaimNotOpenError
 
 
@@ -81,8 +81,8 @@ async def _write_secret(connection: aiosqlite.Connection, change: AddSecret | En
             await connection.execute(sql.ADD_SECRET, (key_id, prefix, key_hash, to_text(at)))
         case EndSecret(prefix, at):
             await connection.execute(sql.END_SECRET, (to_text(at), prefix))
-        case RemoveSecret(prefix):
-            await connection.execute(sql.REMOVE_SECRET, (prefix,))
+        case _:
+            await connection.execute(sql.REMOVE_SECRET, (change.prefix,))
 
 
 def _grant(key: KeyRecord) -> tuple[str | None, str | None, str | None]:

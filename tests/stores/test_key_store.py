@@ -486,3 +486,10 @@ async def test_an_event_comes_back_as_it_was_put_in(store: KeyStore) -> None:
     await store.add_event(event)
     (entry,) = await store.list_events(None, before=99, limit=1)
     assert (entry.number, entry.event) == (3, event)
+
+
+async def test_the_address_of_the_server_is_the_one_noted_last(store: KeyStore, other_ring: KeyRing) -> None:
+    assert await store.noted_public_url() is None
+    for url in ("https://keys.example.com", "https://müller.example"):
+        await store.note_public_url(url)
+        assert await other_ring.store.noted_public_url() == url
