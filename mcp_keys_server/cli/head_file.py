@@ -21,8 +21,8 @@ def read_head(path: Path) -> str | None:
             return file.read(LONGEST_TEXT).decode("latin-1")  # which reads anything; what is no head is refused as such
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"--head-file: {path} cannot be read: {_why(error)}") from None
+    except OSError as error:
+        raise SettingsError(f"--head-file: {path} cannot be read: {error.strerror}") from None
 
 
 def write_head(path: Path, head: str) -> None:
@@ -44,8 +44,4 @@ def write_head(path: Path, head: str) -> None:
                 os.unlink(draft)  # noqa: PTH108
             raise
     except OSError as error:
-        raise SettingsError(f"--head-file: {path} cannot be written: {_why(error)}") from None
-
-
-def _why(error: Exception) -> str:
-    return error.strerror or "no reason is given" if isinstance(error, OSError) else "it is no path"
+        raise SettingsError(f"--head-file: {path} cannot be written: {error.strerror}") from None

@@ -81,6 +81,12 @@ BAD: dict[str, tuple[str, str, str]] = {
     "the home of nobody": ("DATABASE", "~nosuchuser/Hunter2", "database .*home of a user"),
     "a URL of another scheme": ("PUBLIC_URL", "ftp://Hunter2", "public_url .*https://"),
     "no URL": ("PUBLIC_URL", "Hunter2", "public_url .*https://"),
+    "a life of none": ("DEFAULT_EXPIRY_DAYS", "0", "default_expiry_days .*greater than 0"),
+    "a life of words": ("MAX_EXPIRY_DAYS", "Hunter2", "max_expiry_days .*number"),
+    "a life too long": ("MAX_EXPIRY_DAYS", "3651", "max_expiry_days .*3650"),
+    "a life that is no number": ("MAX_EXPIRY_DAYS", "nan", "max_expiry_days .*3650"),
+    "no keys at all": ("MAX_LIVE_KEYS_PER_USER", "0", "max_live_keys_per_user .*1"),
+    "half a key": ("MAX_LIVE_KEYS_PER_USER", "1.5", "max_live_keys_per_user .*integer"),
     "a first user": ("FIRST_USER", "Hunter2", "first_user .*a-z 0-9"),
 }
 
@@ -97,6 +103,13 @@ def test_a_bad_setting_is_named_with_its_rule_and_not_its_value(
     with pytest.raises(SettingsError, match=rule) as refused:
         load_settings(config=a_file(tmp_path, f"{name.lower()} = '{value}'"))
     assert "Hunter2" not in str(refused.value)
+
+
+def test_no_default_is_longer_than_what_is_allowed() -> None:
+    settings = load_settings(default_expiry_days=30, max_expiry_days=30, max_live_keys_per_user=5)
+    assert (settings.default_expiry_days, settings.max_expiry_days, settings.max_live_keys_per_user) == (30, 30, 5)
+    with pytest.raises(SettingsError, match="^default_expiry_days: no key may live longer than max_expiry_days$"):
+        load_settings(default_expiry_days=31, max_expiry_days=30)
 
 
 def test_an_unknown_setting_is_named_wherever_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
