@@ -34,6 +34,7 @@ def key_row(key: KeyRecord, now: datetime) -> Row:
         "user_id": key.user_id,
         "name": key.name,
         "prefix": key.prefix,
+        "older_secret_ends_at": next((secret.ends_at for secret in key.live_secrets(now)[1:]), None),
         "status": key.status(now),
         "scopes": sorted(key.grant.scopes),
         "aliases": None if key.grant.aliases is None else sorted(key.grant.aliases),

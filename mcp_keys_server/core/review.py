@@ -58,14 +58,12 @@ def review(
     makers = {key.parent_key_id for key in keys if key.created_at >= moments.unused_since}
     found: list[Finding] = []
     for key in keys:
-        match key.status(now):
-            case KeyStatus.ACTIVE:
-                found += _of_use(key, moments, makes_keys=key.key_id in makers)
-                found += _of_end(key, moments)
-            case KeyStatus.DISABLED:
-                found += _of_disabled(key, moments)
-            case KeyStatus.UNCLAIMED | KeyStatus.LAPSED | KeyStatus.EXPIRED | KeyStatus.REVOKED:
-                pass  # nobody can use them
+        status = key.status(now)
+        if status is KeyStatus.ACTIVE:
+            found += _of_use(key, moments, makes_keys=key.key_id in makers)
+            found += _of_end(key, moments)
+        elif status is KeyStatus.DISABLED:
+            found += _of_disabled(key, moments)
     return found
 
 

@@ -35,6 +35,8 @@ def test_a_rotated_key_is_good_with_both_secrets_for_a_while(run: Run) -> None:
     assert new["older_secret_ends_at"] > old["created_at"]
     assert is_good(run, old["key"])
     assert is_good(run, new["key"])
+    (key,) = run("keys", "list", "--json").json
+    assert (key["prefix"], key["older_secret_ends_at"]) == (new["key"][4:12], new["older_secret_ends_at"])
     again = run("keys", "rotate", old["key_id"])
     assert (again.code, again.out, "is being rotated" in again.err) == (1, "", True)
 
@@ -75,7 +77,7 @@ def test_a_key_is_renamed_and_narrowed_and_never_widened(run: Run) -> None:
     ).json
     assert (narrowed["name"], narrowed["scopes"], narrowed["aliases"]) == ("Desk", ["keys:read"], ["notes"])
     assert narrowed["expires_at"] is None
-    assert "expires_at       20" in run("keys", "update", key_id, "--expires-in-days", "3").out
+    assert "expires_at            20" in run("keys", "update", key_id, "--expires-in-days", "3").out
     for wider in (["--scopes", "keys:write"], ["--aliases", "notes keys"], ["--expires-in-days", "4"]):
         done = run("keys", "update", key_id, *wider)
         assert (done.code, done.out, "only ever narrowed" in done.err) == (1, "", True)

@@ -239,7 +239,7 @@ def test_one_key_is_disabled_and_enabled(run: Run) -> None:
     assert run("keys", "disable", key["key_id"], "--json").json["status"] == "disabled"
     refused = run("keys", "verify", stdin=key["key"])
     assert (refused.code, refused.err) == (1, "mcp-keys-server: the API key is refused: it is disabled\n")
-    assert "status           active" in run("keys", "enable", key["key_id"]).out
+    assert "status                active" in run("keys", "enable", key["key_id"]).out
     assert run("keys", "verify", stdin=key["key"]).code == 0
     run("keys", "revoke", key["key_id"])
     for command in ("disable", "enable"):

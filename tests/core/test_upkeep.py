@@ -88,6 +88,17 @@ async def test_a_user_who_is_switched_off_twice_is_an_event_once(world: World) -
     assert kinds == ["user_enabled", "user_disabled"]
 
 
+async def test_a_key_that_is_switched_off_twice_is_an_event_once(world: World) -> None:
+    record, _ = await world.key()
+    first = await world.ring.administration.disable_key(record.key_id)
+    world.clock.advance(days=1)
+    assert await world.ring.administration.disable_key(record.key_id) == first
+    for _ in range(2):
+        assert (await world.ring.administration.enable_key(record.key_id)).disabled_at is None
+    kinds = [entry.event.kind for entry in await world.ring.administration.list_events(limit=3)]
+    assert kinds == ["key_enabled", "key_disabled", "key_created"]
+
+
 async def test_a_filter_fits_when_all_of_it_does(world: World) -> None:
     record, _ = await world.key(requested=RequestedGrant(expires_in_days=10))
     prefix, now = prefix_of(record), world.clock.now
