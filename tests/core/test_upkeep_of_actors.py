@@ -414,4 +414,4 @@ async def test_a_key_that_other_hands_removed_meanwhile_is_not_found(world: Worl
         "DELETE FROM secrets WHERE key_id = NEW.key_id; DELETE FROM keys WHERE key_id = NEW.key_id; END"
     )
     with pytest.raises(KeyNotFoundError):
-        await world.ring.administration.disable_key(record.key_id)
+        await world.ring.administration.revoke_key(record.key_id, reason=None)
