@@ -96,11 +96,8 @@ def user_record(row: Row) -> UserRecord:
 
 def entry(row: Row) -> Entry:
     number, kind, at, user_id, key_id, by_means, by_key_id, client, detail, digest = row
-    try:
-        event = Event(EventKind(kind), _moment(at), user_id, key_id, Doer(by_means, by_key_id, client), detail)
-    except ValueError:
-        raise ValueError(f"entry {number} of the ledger was changed into what is none") from None
-    return Entry(number, event, digest)
+    by = Doer(by_means, by_key_id, client)
+    return Entry(number, Event(EventKind(kind), _moment(at), user_id, key_id, by, detail), digest)
 
 
 def followed_entry(row: Row) -> Entry:
