@@ -30,9 +30,9 @@ CLAIM_LIFE = timedelta(minutes=15)
 SCOPES = ("keys:read", "keys:write", "orders:read", "orders:write")
 ALIASES = ("keys", "notes", "shop")
 DAYS = (0.02, 0.5, 1, 30)
-HOURS = (0, 0.1, 1, 24)
+HOURS = (0, 0.25, 24)
 
-a_place = st.integers(0, 1_000)  # which one of those that there are
+a_place = st.integers(0, 5)  # which one; of few, so that much happens to one of them
 some_requests = st.builds(
     RequestedGrant,
     st.none() | st.frozensets(st.sampled_from(SCOPES)),
@@ -124,9 +124,9 @@ class LifeOfKeys(RuleBasedStateMachine):
 
     def actor(self, place: int) -> tuple[Key | None, Actor]:
         """Ada, or a key of hers that is let in or was let in once."""
-        if place % 3 == 0:
+        if place % 3:
             return None, ADA
-        key = self.key(place)
+        key = self.key(place // 3)
         return key, Principal("ada", key.key_id, Grant(frozenset(SCOPES), None, None))
 
     def may_write(self, actor: Key | None) -> bool:
@@ -185,8 +185,10 @@ class LifeOfKeys(RuleBasedStateMachine):
             self.keys.append(Key(record.key_id, maker, grant, secrets, offer))  # type: ignore[attr-defined]
 
     @rule(place=a_place, who=a_place, which=a_place)
+    @precondition(lambda self: any(key.offer for key in self.keys))
     def claim(self, place: int, who: int, which: int) -> None:
-        (actor, doer), key, now = self.actor(who), self.key(which), self.clock.now
+        offered = [key for key in self.keys if key.offer]
+        (actor, doer), key, now = self.actor(who), offered[which % len(offered)], self.clock.now
         offer = key.offer
         first = not key.secrets
         may = (
@@ -266,7 +268,7 @@ class LifeOfKeys(RuleBasedStateMachine):
             for other in self.keys:
                 other.revoked = other.revoked or other is key or (cascade and other.has_maker(key))
 
-    @rule(minutes=st.sampled_from((1, 10, 15, 60, 12 * 60, 24 * 60)))
+    @rule(minutes=st.sampled_from((1, 15, 60, 24 * 60)))
     def time_passes(self, minutes: int) -> None:
         self.clock.advance(minutes=minutes)
 
@@ -279,6 +281,7 @@ class LifeOfKeys(RuleBasedStateMachine):
         self.rings.pop(0)
         self.runner.run(self.opened.pop(0).aclose())
         self.open()
+        self.runner.run(self.rings[1].administration.verify_events())
 
     # What must hold.
 
@@ -320,13 +323,8 @@ class LifeOfKeys(RuleBasedStateMachine):
             assert len(key.live_secrets(now)) <= 2
             assert len([secret for secret in key.secrets if secret.ends_at is None]) <= 1
 
-    @invariant()
-    def the_ledger_holds(self) -> None:
-        if self.rings:
-            self.runner.run(self.rings[0].administration.verify_events())
-
 
 TestLifeOfKeys = LifeOfKeys.TestCase
 TestLifeOfKeys.settings = settings(
-    max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
