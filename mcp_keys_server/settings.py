@@ -127,6 +127,12 @@ class Settings(BaseSettings):
     print_key: bool = Field(
         default=False, description="Make that user's first key at once and print it, instead of an invitation."
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="How many processes serve, on one socket and one database. Each counts failed sign-ins by itself.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged at the least. debug adds a line for every accepted request."
     )

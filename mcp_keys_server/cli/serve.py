@@ -1,12 +1,17 @@
 """The HTTP service."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import anyio
 import click
 
 from mcp_keys_server.cli.options import key_ring_of, public_url_option, with_settings
 from mcp_keys_server.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 
 @click.command()
@@ -23,8 +28,9 @@ from mcp_keys_server.settings import Settings
     default=None,
     help="Make that user's first key at once and print it, instead of an invitation.  [setting: print_key]",
 )
+@click.option("--workers", type=int, help="How many processes serve.  [setting: workers; default: 1]")
 @public_url_option
-@with_settings("host", "port", "first_user", "print_key", "public_url")
+@with_settings("host", "port", "first_user", "print_key", "workers", "public_url")
 def serve(settings: Settings) -> None:
     """Serve every user's endpoint, /u/USER_ID/keys/mcp, over HTTP.
 
@@ -36,17 +42,33 @@ def serve(settings: Settings) -> None:
     from mcp_keys_server.server.host_policy import host_policy
     from mcp_keys_server.server.http_service import listen, serve_http
     from mcp_keys_server.server.log_setup import set_up_logging
+    from mcp_keys_server.server.workers import check_workers, keep_workers
 
-    async def run() -> None:
+    def announce() -> None:
+        click.echo("Ctrl+C stops the server.")
+
+    async def begin(then: Callable[["Starlette"], Awaitable[None]] | None = None) -> None:
         async with key_ring_of(settings, create=True) as ring:
-            with closing(listen(settings.host, settings.port)) as listener:
-                host, port, *_ = listener.getsockname()
-                policy = host_policy(settings, port=port)
-                click.echo(f"Listening on  {host}:{port}")
-                click.echo(f"Database      {settings.database}")
-                app = build_app(ring, policy, settings)
-                await welcome(ring, settings, policy.public_url)
-                await serve_http(app, listener, lambda: click.echo("Ctrl+C stops the server."))
+            click.echo(f"Listening on  {host}:{port}")
+            click.echo(f"Database      {settings.database}")
+            app = build_app(ring, policy, settings)
+            await welcome(ring, settings, policy.public_url)
+            if then is not None:
+                await then(app)
+
+    async def go_on(ready: Callable[[], None]) -> None:
+        async with key_ring_of(settings) as ring:
+            await serve_http(build_app(ring, policy, settings), listener, ready)
 
     set_up_logging(settings.log_level)
-    anyio.run(run)
+    check_workers(settings.workers)
+    with closing(listen(settings.host, settings.port)) as listener:
+        host, port, *_ = listener.getsockname()
+        policy = host_policy(settings, port=port)
+        if settings.workers == 1:
+            anyio.run(begin, lambda app: serve_http(app, listener, announce))
+            return
+        anyio.run(begin)
+        worker = keep_workers(settings.workers, announce)
+        if worker is not None:
+            anyio.run(go_on, worker.is_ready)
