@@ -94,13 +94,31 @@ class RemoveSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class EndSessions:
+    """Those of the pages that the key began."""
+
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class DisableUser:
     """Or enable them, with None."""
 
     at: datetime | None
 
 
-Change = AddKey | KeepKey | RevokeKey | PutClaim | SpendClaim | AddSecret | EndSecret | RemoveSecret | DisableUser
+Change = (
+    AddKey
+    | KeepKey
+    | RevokeKey
+    | PutClaim
+    | SpendClaim
+    | AddSecret
+    | EndSecret
+    | RemoveSecret
+    | EndSessions
+    | DisableUser
+)
 
 
 @dataclass(frozen=True, slots=True)

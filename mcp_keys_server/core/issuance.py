@@ -15,6 +15,7 @@ from mcp_keys_server.core.changes import (
     Change,
     Decision,
     EndSecret,
+    EndSessions,
     Holdings,
     PutClaim,
     RemoveSecret,
@@ -163,6 +164,8 @@ def _with_new_secret(key: KeyRecord, deed: Deed, secret: NewSecret, overlap: tim
             changes.append(EndSecret(older.prefix, ends_at))
     if len(kept) > 1:
         raise ClaimNotOpenError
+    if key.secrets and not kept:  # then whoever got hold of an old secret is to be out, of the pages too
+        changes.append(EndSessions(key.key_id))
     changes.append(AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now))
     return Decision(replace(key, secrets=(KnownSecret(secret.prefix, deed.now), *kept)), tuple(changes))
 

@@ -10,6 +10,7 @@ from mcp_keys_server.core.changes import (
     Change,
     DisableUser,
     EndSecret,
+    EndSessions,
     Holdings,
     KeepKey,
     PutClaim,
@@ -56,6 +57,8 @@ async def write_change(connection: aiosqlite.Connection, user_id: str, change: C
             await connection.execute(sql.REVOKE_KEY, ended)
         case DisableUser(at):
             await connection.execute(sql.DISABLE_USER, (to_text(at), user_id))
+        case EndSessions(key_id):
+            await connection.execute(sql.END_SESSIONS_OF_KEY, (key_id,))
         case PutClaim() | SpendClaim():
             await _write_claim(connection, change)
         case _:

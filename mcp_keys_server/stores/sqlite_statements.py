@@ -97,6 +97,7 @@ WHERE key_id = ?1 AND session_digest NOT IN (
     SELECT session_digest FROM sessions WHERE key_id = ?1 ORDER BY signed_in_at DESC LIMIT ?2
 )
 """
+END_SESSIONS_OF_KEY = "DELETE FROM sessions WHERE key_id = ?"
 END_SESSION = "DELETE FROM sessions WHERE session_digest = ?"
 NOTE_VISIT = "UPDATE sessions SET seen_at = max(?, seen_at) WHERE session_digest = ?"
 FIND_SESSION = """

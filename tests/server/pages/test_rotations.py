@@ -34,7 +34,7 @@ async def test_a_new_secret_is_claimed_like_a_new_key(world: World, http: httpx2
     assert (again.status_code, "was claimed already" in text_of(again)) == (410, True)
 
 
-async def test_without_an_overlap_the_page_says_so_and_the_session_goes_on(
+async def test_without_an_overlap_the_page_says_so_and_every_session_of_the_old_secret_ends(
     world: World, http: httpx2.AsyncClient, visit: Visit
 ) -> None:
     record, old = await world.key()
@@ -42,9 +42,11 @@ async def test_without_an_overlap_the_page_says_so_and_the_session_goes_on(
     await visitor.sign_in(old)
     await offer(http, old, record.key_id, 0)
     assert "ends in that moment" in text_of(await visitor.get(f"/keys/{record.key_id}/claim"))
-    await visitor.post(f"/keys/{record.key_id}/claim")
-    assert await visitor.is_signed_in()
-    assert (await visit().sign_in(old)).status_code == 403
+    new = shown_key(await visitor.post(f"/keys/{record.key_id}/claim"))
+    assert new
+    assert not await visitor.is_signed_in()
+    assert (await visitor.sign_in(old)).status_code == 403
+    assert (await visitor.sign_in(new)).status_code == 303
 
 
 async def test_a_new_secret_that_was_not_claimed_in_time_leaves_the_old_one(
