@@ -103,6 +103,8 @@ class OpenResponses:
 
     def remove(self, response: OpenResponse) -> None:
         self._open.discard(response)
+        if not self._open:
+            self._opened.clear()
 
     def look_soon(self) -> None:
         """Called after every change that this process has made, in the context in which it was asked for."""
@@ -121,8 +123,6 @@ class OpenResponses:
                     await self._changed.wait()
             self._changed.clear()
             await self._look()
-            if not self._open:
-                self._opened.clear()
 
     async def _look(self) -> None:
         groups: dict[str, list[OpenResponse]] = {}

@@ -67,8 +67,8 @@ def serve(settings: Settings) -> None:
         policy = host_policy(settings, port=port)
         if settings.workers == 1:
             anyio.run(begin, lambda app: serve_http(app, listener, announce))
-            return
-        anyio.run(begin)
-        worker = keep_workers(settings.workers, announce)
-        if worker is not None:
-            anyio.run(go_on, worker.is_ready)
+        else:
+            anyio.run(begin)
+            worker = keep_workers(settings.workers, announce)
+            if worker is not None:
+                anyio.run(go_on, worker.is_ready)

@@ -148,13 +148,16 @@ class _Keeper:
         sys.stdout.flush()
         # Held back until the worker has handlers of its own, so that none is lost and none runs the keeper's.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
-        pid = os.fork()
+        pid = _fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
             for end in (self._ready, self._own_end_of_lifeline, self._signals, self._to_signals):
                 os.close(end)
             return Worker(self._to_ready, self._lifeline)
-        self._working[pid] = _Place(monotonic(), early_deaths)
+        if pid is None:
+            self._waiting.append(_Place(monotonic() + LONGEST_PAUSE, early_deaths))
+        else:
+            self._working[pid] = _Place(monotonic(), early_deaths)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return None
 
@@ -169,8 +172,7 @@ class _Keeper:
 
     def _stop(self) -> None:
         self._waiting.clear()
-        if self._kill_at is None:
-            self._kill_at = monotonic() + SECONDS_TO_STOP
+        self._kill_at = self._kill_at or monotonic() + SECONDS_TO_STOP
         # SIGTERM for SIGINT too: a terminal sends that to the workers as well, and at the second one they drop all.
         self._tell(signal.SIGTERM)
 
@@ -194,3 +196,11 @@ class _Keeper:
         pause = min(2 ** (deaths - 1), LONGEST_PAUSE) if deaths else 0
         logger.error("a worker ended: pid=%d code=%d; another one starts in %d s", pid, code, pause)
         self._waiting.append(_Place(now + pause, deaths + 1))
+
+
+def _fork() -> int | None:
+    try:
+        return os.fork()
+    except OSError as error:  # so many processes or so little memory; those that there are go on
+        logger.error("no worker can be started: %s; tried again in %d s", error.strerror, LONGEST_PAUSE)  # noqa: TRY400 - a sentence is enough
+        return None

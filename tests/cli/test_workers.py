@@ -1,5 +1,6 @@
 """``serve`` with several workers."""
 
+import errno
 import http.client
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from mcp_keys_server.cli.program import program
+from mcp_keys_server.server.workers import keep_workers
 from tests.running_server import ADA, PROGRAM, SECONDS_TO_STOP, RunningServer, environment, run, running_server
 
 TWO = ("--workers", "2", *ADA)
@@ -192,6 +194,20 @@ def test_a_taken_port_is_a_sentence_once(database: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run("serve", "--workers", "2", "--port", str(taken.getsockname()[1]), "--database", str(database))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+def test_a_system_that_has_no_process_left_is_asked_again_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fork() -> int:
+        os.kill(os.getpid(), signal.SIGTERM)  # held back until the fork is over
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    announced: list[str] = []
+    assert keep_workers(1, lambda: announced.append("ready")) is None
+    assert caplog.messages == ["no worker can be started: Resource temporarily unavailable; tried again in 30 s"]
+    assert announced == []
 
 
 def test_without_fork_there_is_one_worker(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
