@@ -118,7 +118,8 @@ class KeyPages:
         form, client = await read_form(request), client_address(request.scope)
         key = await self._manager.find_key(actor, key_id=request.path_params["key_id"])
         try:
-            await self._manager.revoke_key(actor, key_id=key.key_id, reason=form.text("reason") or None, client=client)
+            end = self._manager.revoke_with_descendants if form.text("cascade") else self._manager.revoke_key
+            await end(actor, key_id=key.key_id, reason=form.text("reason") or None, client=client)
         except InvalidFieldError as error:
             is_current, reason = key.key_id == actor.key_id, form.kept("reason")
             return page("revoke.html", 400, key=key, is_current=is_current, reason=reason, error=error.rule)

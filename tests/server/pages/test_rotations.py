@@ -7,7 +7,7 @@ from mcp_keys_server.server.pages import app
 from mcp_keys_server.settings import Settings
 from tests.server.calls import call
 from tests.server.pages.conftest import Visit, Visitor, app_with, client, shown_key, text_of
-from tests.world import World
+from tests.world import NOTHING_SPECIAL, World
 
 pytestmark = pytest.mark.anyio
 
@@ -73,3 +73,16 @@ async def test_one_session_claims_only_so_many_keys(world: World, monkeypatch: p
         answer = await visitor.post(f"/keys/{second}/claim")
         assert answer.status_code == 429
         assert 0 < int(answer.headers["retry-after"]) <= 3600
+
+
+async def test_a_stolen_key_is_ended_on_its_page_with_all_that_it_made(world: World, visit: Visit) -> None:
+    record, stolen = await world.key()
+    thief = await world.ring.verifier.verify(stolen.reveal())
+    made, _ = await world.ring.manager.create_key(thief, name="x", requested=NOTHING_SPECIAL)
+    _, good = await world.key()
+    visitor = visit()
+    await visitor.sign_in(good)
+    await visitor.post(f"/keys/{record.key_id}/revoke", {"cascade": "1", "reason": "stolen"})
+    ended = await world.ring.store.find_key("ada", made.key_id)
+    assert ended
+    assert ended.revoked_reason == "stolen"
