@@ -115,9 +115,11 @@ def client_address(scope: Scope) -> str:
 def _address(host: str) -> str:
     # Behind a proxy it is what the proxy has written there, which is kept and shown only if it is an address.
     try:
-        return str(ip_address(host.partition("%")[0]))  # without a zone, which is free text
+        address = ip_address(host.partition("%")[0])  # without a zone, which is free text
     except ValueError:
         return "unknown"
+    # All of IPv4 as a dual-stack socket writes it is one network of IPv6, and many people.
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _log_refusal(error: Exception, scope: Scope) -> None:

@@ -5,8 +5,56 @@ import time
 from ipaddress import ip_network
 
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage
+from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
+
+FEWEST_TO_LOOK_THROUGH = 1_000
+
+
+class _Counters(Storage):
+    """Counters in memory. The library's own look through all of them at every count, which is as slow as they are many;
+    here the ended ones are dropped when there are twice as many as were left the last time.
+    """
+
+    STORAGE_SCHEME = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[str, tuple[int, float]] = {}
+        self._look_through_at = FEWEST_TO_LOOK_THROUGH
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        return MemoryError
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        now = time.time()
+        count, ends_at = self._counts.get(key, (0, 0.0))
+        if ends_at <= now:
+            count, ends_at = 0, now + expiry
+        self._counts[key] = (count + amount, ends_at)
+        if len(self._counts) >= self._look_through_at:
+            self._counts = {key: counted for key, counted in self._counts.items() if counted[1] > now}
+            self._look_through_at = max(FEWEST_TO_LOOK_THROUGH, 2 * len(self._counts))
+        return count + amount
+
+    async def get(self, key: str) -> int:
+        count, ends_at = self._counts.get(key, (0, 0.0))
+        return count if ends_at > time.time() else 0
+
+    async def get_expiry(self, key: str) -> float:
+        return self._counts.get(key, (0, time.time()))[1]
+
+    async def check(self) -> bool:
+        return True
+
+    async def reset(self) -> int | None:
+        count = len(self._counts)
+        self._counts.clear()
+        return count
+
+    async def clear(self, key: str) -> None:
+        self._counts.pop(key, None)
 
 
 class Throttle:
@@ -14,7 +62,7 @@ class Throttle:
 
     def __init__(self, allowed: RateLimitItem) -> None:
         self._allowed = allowed
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._limiter = FixedWindowRateLimiter(_Counters())
 
     async def take(self, who: str) -> int:
         """Count one more, and say for how many seconds there may be no other; 0: this one was within the limit."""

@@ -64,7 +64,7 @@ async def hand_over(text: str, otherwise: Callable[[], Awaitable[object]]) -> No
     try:
         _require_standard_output()
         click.echo(text)
-    except OSError:
+    except (OSError, UnicodeError):  # a name, for example, that the terminal's encoding has no letters for
         await otherwise()
         raise
 

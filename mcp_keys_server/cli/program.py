@@ -51,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end(str(error), MISUSED)
     except McpKeysError as error:
         return _end(_WHERE_TO_LOOK.get(type(error), str(error)), REFUSED)
-    except OSError as error:
-        return _end(f"standard input or output cannot be used: {error.strerror}", REFUSED)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "its encoding has not all of these letters"
+        return _end(f"standard input or output cannot be used: {reason}", REFUSED)
     except (click.Abort, KeyboardInterrupt):
         return _end("interrupted", INTERRUPTED)
     else:

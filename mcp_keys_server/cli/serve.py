@@ -60,8 +60,8 @@ def serve(settings: Settings) -> None:
         async with key_ring_of(settings) as ring:
             await serve_http(build_app(ring, policy, settings), listener, ready)
 
-    set_up_logging(settings.log_level)
     check_workers(settings.workers)
+    set_up_logging(settings.log_level)
     with closing(listen(settings.host, settings.port)) as listener:
         host, port, *_ = listener.getsockname()
         policy = host_policy(settings, port=port)

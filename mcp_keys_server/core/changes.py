@@ -29,12 +29,14 @@ class Holdings:
 
 def made_by(key_ids: Collection[str], makers: Mapping[str, str]) -> Sequence[str]:
     """The key ids of all that these made, that those made, and so on, when every key has this maker."""
+    children: dict[str, list[str]] = {}
+    for child, maker in makers.items():
+        children.setdefault(maker, []).append(child)
     found: list[str] = []
-    ancestors = set(key_ids)
-    # A maker is older than what it makes, but a clock may have been set back: so until nothing is found any more.
-    while more := {child for child, maker in makers.items() if maker in ancestors} - ancestors:
-        ancestors |= more
-        found += sorted(more)
+    generation = list(key_ids)
+    while generation:
+        generation = sorted(child for maker in generation for child in children.pop(maker, ()))
+        found += generation
     return found
 
 

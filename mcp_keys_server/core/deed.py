@@ -60,6 +60,19 @@ class Deed:
                 "as much"
             )
 
+    def require_descent(self, key: KeyRecord, holdings: Holdings) -> None:
+        """For what gives a key that is in use to somebody else: a key does so with itself and with what came of it, and
+        with no others, so that ending it with its descendants ends all that a thief could get with it.
+
+        Raises:
+            NotPermittedError: The key is neither the actor's own nor a descendant of it.
+        """
+        by = self.by.key_id
+        if by is not None and by != key.key_id and key not in holdings.descendants(by):
+            raise NotPermittedError(
+                "the key in use may do this with itself and with what it made; use that key, or the one that made it"
+            )
+
     def event(self, kind: EventKind, key: KeyRecord, detail: str = "") -> Event:
         return Event(kind, self.now, key.user_id, key.key_id, self.by, detail)
 

@@ -57,7 +57,7 @@ class TooManyKeysError(McpKeysError):
     """The user has as many keys as the operator allows."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"there are {most} live keys already, as many as one user may have; revoke one first")
+        super().__init__(f"there are {most} keys already, as many as one user may have; revoke one first")
 
 
 class NotRotatableError(McpKeysError):

@@ -31,6 +31,8 @@ from mcp_keys_server.core.upkeep import revocations
 
 LIVE: Final = frozenset({KeyStatus.ACTIVE, KeyStatus.DISABLED, KeyStatus.UNCLAIMED})
 NO_OVERLAP: Final = timedelta(0)
+MOST_HELD_KEYS: Final = 2_000
+"""That were not revoked, live or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ def create(holdings: Holdings, deed: Deed, new: NewKey, policy: KeyPolicy) -> Ke
     live = sum(key.status(deed.now) in LIVE for key in holdings.keys.values())
     if policy.max_live_keys is not None and live >= policy.max_live_keys:
         raise TooManyKeysError(policy.max_live_keys)
+    # Also of those that lapsed or expired, because every change reads what the user holds, and others wait meanwhile.
+    most = max(MOST_HELD_KEYS, 2 * (policy.max_live_keys or 0))
+    if len(holdings.keys) >= most:
+        raise TooManyKeysError(most)
     return KeyRecord(new.key_id, holdings.user.user_id, new.name, grant, deed.by.key_id, deed.now)
 
 
@@ -108,8 +114,11 @@ def look_at_claim(holdings: Holdings, deed: Deed, key_id: str) -> Decision[None]
     """
     if key_id not in holdings.keys:
         raise ClaimNotOpenError
-    deed.require_authority_over(holdings.keys[key_id], holdings)
-    claimable(holdings, holdings.keys[key_id], deed)
+    key = holdings.keys[key_id]
+    deed.require_authority_over(key, holdings)
+    if key.claim is not None and key.claim.overlap is not None:
+        deed.require_descent(key, holdings)
+    claimable(holdings, key, deed)
     return Decision(None)
 
 
@@ -173,6 +182,7 @@ def _with_new_secret(key: KeyRecord, deed: Deed, secret: NewSecret, overlap: tim
 def _rotatable(holdings: Holdings, deed: Deed, key_id: str) -> KeyRecord:
     key = held_key(holdings, key_id)
     deed.require_authority_over(key, holdings)
+    deed.require_descent(key, holdings)
     if key.status(deed.now) is not KeyStatus.ACTIVE:
         raise NotRotatableError(f"key_id: this key is {key.status(deed.now)}; only an active one is rotated")
     replaced = [secret for secret in key.live_secrets(deed.now) if secret.ends_at is not None]

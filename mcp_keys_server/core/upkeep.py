@@ -7,6 +7,7 @@ from mcp_keys_server.core.changes import (
     Decision,
     DisableUser,
     EndSecret,
+    EndSessions,
     Holdings,
     KeepKey,
     RemoveSecret,
@@ -35,14 +36,15 @@ def update(
             "a key is only ever narrowed: scopes and aliases that it has not, or a later end, are not given to it "
             "afterwards; create another key for these"
         )
-    changed = [replace(key, name=key.name if name is None else name, grant=grant)]
+    renamed = replace(key, name=key.name if name is None else name, grant=grant)
+    changed = [] if renamed == key else [renamed]
     changed += [
         replace(child, grant=child.grant.meet(grant))
         for child in holdings.descendants(key_id)
         if not grant.covers(child.grant)
     ]
     events = tuple(deed.event(EventKind.KEY_CHANGED, after, described(after)) for after in changed)
-    return Decision(changed[0], tuple(KeepKey(after) for after in changed), events)
+    return Decision(renamed, tuple(KeepKey(after) for after in changed), events)
 
 
 def disable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
@@ -57,6 +59,7 @@ def disable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
 def enable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
     key = held_key(holdings, key_id)
     deed.require_authority_over(key, holdings)
+    deed.require_descent(key, holdings)
     if key.disabled_at is None:
         return Decision(key)
     after = replace(key, disabled_at=None)
@@ -71,7 +74,8 @@ def end_older_secrets(holdings: Holdings, deed: Deed, key_id: str) -> Decision[K
     if not older:
         return Decision(key)
     event = deed.event(EventKind.KEY_CHANGED, key, "the older secret ended")
-    return Decision(replace(key, secrets=newest), tuple(RemoveSecret(secret.prefix) for secret in older), (event,))
+    removed = tuple(RemoveSecret(secret.prefix) for secret in older)
+    return Decision(replace(key, secrets=newest), (*removed, EndSessions(key_id)), (event,))
 
 
 def take_back_secret(holdings: Holdings, deed: Deed, key_id: str, prefix: str) -> Decision[None]:

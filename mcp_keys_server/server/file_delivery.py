@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import ClassVar
 
+import anyio
 import anyio.to_thread
 
 from mcp_keys_server.core.api_key import ApiKey
@@ -58,10 +59,17 @@ class FileDelivery:
     async def _deliver(
         self, call: Call, draft: Path, made: Awaitable[tuple[KeyRecord, ApiKey]], done: str
     ) -> KeyInFile:
+        # Not cut short by whoever called: a secret that is made must not be lost between the database and the file.
+        delivered = []
+        with anyio.CancelScope(shield=True):
+            delivered.append(await self._fill(call, draft, made, done))
+        return delivered[0]
+
+    async def _fill(self, call: Call, draft: Path, made: Awaitable[tuple[KeyRecord, ApiKey]], done: str) -> KeyInFile:
         try:
             record, key = await made
         except BaseException:
-            os.unlink(draft)  # noqa: PTH108 - at once, also where the call was cancelled
+            os.unlink(draft)  # noqa: PTH108 - at once
             raise
         path = draft.with_name(f"{record.key_id}.{key.prefix}.txt")
         try:

@@ -88,7 +88,7 @@ class UpdateKeyArguments(Arguments):
 
 
 class ListEventsArguments(Arguments):
-    before: Annotated[int, Field(strict=True, ge=1)] | Null = Field(
+    before: Annotated[int, Field(strict=True, ge=1, le=2**63 - 1)] | Null = Field(
         default=None, description="The number of the last event of the previous page."
     )
 

@@ -45,9 +45,13 @@ class Worker:
     """What ends when that process does."""
 
     def is_ready(self) -> None:
-        """Called on the worker's event loop when it would obey SIGINT and SIGTERM, which have been held back so far."""
+        """Called on the worker's event loop when it would obey SIGTERM, which has been held back so far.
+
+        SIGINT stays so: a terminal sends it to everybody, and what it asks for the keeper passes on. Obeyed here too,
+        it would be the second order to stop, at which a worker drops all that it is doing.
+        """
         asyncio.get_running_loop().add_reader(self.lifeline, self._stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         os.write(self.ready, os.getpid().to_bytes(_PID_BYTES, "big"))
 
     def _stop(self) -> None:
@@ -74,13 +78,16 @@ def keep_workers(count: int, announce: Callable[[], None]) -> Worker | None:
     Raises:
         WorkersKilledError: Some had to be killed, or ended with an error.
     """
-    # Those of an event loop before have ended or are about to: fork copies the locks that they hold, and not them.
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread():
-            thread.join(SECONDS_TO_STOP)
+    wait_for_other_threads()
     keeper = _Keeper(count, announce)
     with keeper.catching_signals():
         return keeper.run()
+
+
+def wait_for_other_threads() -> None:
+    # Those of an event loop before have ended or are about to: fork copies the locks that they hold, and not them.
+    for thread in set(threading.enumerate()) - {threading.main_thread()}:
+        thread.join(SECONDS_TO_STOP)
 
 
 @dataclass(frozen=True, slots=True)

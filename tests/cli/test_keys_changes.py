@@ -10,6 +10,7 @@ from mcp_keys_server.cli.program import main
 from mcp_keys_server.core.api_key import KeyMint
 from tests.cli.runs import Run, created
 from tests.conftest import KEY
+from tests.running_server import run as subprocess_run
 
 pytestmark = pytest.mark.usefixtures("ada")
 
@@ -138,5 +139,15 @@ def test_the_operators_policy_holds_on_the_command_line(run: Run, monkeypatch: p
     one_more = run("keys", "create", "--user", "ada", "--name", "x")
     assert (one_more.code, one_more.out) == (1, "")
     assert one_more.err == (
-        "mcp-keys-server: there are 1 live keys already, as many as one user may have; revoke one first\n"
+        "mcp-keys-server: there are 1 keys already, as many as one user may have; revoke one first\n"
     )
+
+
+def test_a_key_whose_name_the_terminal_cannot_print_is_revoked(tmp_path: Path) -> None:
+    at = ("--database", str(tmp_path / "printing" / "keys.db"))
+    assert subprocess_run("users", "add", "ada", *at).returncode == 0
+    done = subprocess_run("keys", "create", "--user", "ada", "--name", "鍵", *at, PYTHONIOENCODING="latin-1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("its encoding has not all of these letters\n")
+    assert "Traceback" not in done.stderr
+    assert "revoked" in subprocess_run("keys", "list", "--all", *at, PYTHONIOENCODING="utf-8").stdout

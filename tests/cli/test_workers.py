@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -18,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from mcp_keys_server.cli.program import program
-from mcp_keys_server.server.workers import keep_workers
+from mcp_keys_server.server.workers import keep_workers, wait_for_other_threads
 from tests.running_server import ADA, PROGRAM, SECONDS_TO_STOP, RunningServer, environment, run, running_server
 
 TWO = ("--workers", "2", *ADA)
@@ -215,3 +216,12 @@ def test_without_fork_there_is_one_worker(database: Path, monkeypatch: pytest.Mo
     result = CliRunner().invoke(program, ["serve", "--workers", "2", "--database", str(database)])
     assert "there can be only 1" in str(result.exception)
     assert not database.exists()
+
+
+def test_threads_that_are_about_to_end_are_waited_for() -> None:
+    go = threading.Event()
+    thread = threading.Thread(target=go.wait)
+    thread.start()
+    go.set()
+    wait_for_other_threads()
+    assert not thread.is_alive()

@@ -135,6 +135,10 @@ class LifeOfKeys(RuleBasedStateMachine):
     def may_have(self, actor: Key | None, key: Key) -> bool:
         return self.may_write(actor) and (actor is None or actor.grant.covers(key.grant))
 
+    def may_pass_on(self, actor: Key | None, key: Key) -> bool:
+        """A key does so with itself and with what came of it alone."""
+        return self.may_have(actor, key) and (actor is None or actor is key or key.has_maker(actor))
+
     def grant_for(self, maker: Key | None, requested: RequestedGrant) -> Grant | None:
         """What a new key may, or None where more is asked for than its maker has."""
         has = Grant(frozenset({"keys:read", "keys:write"}), None, None) if maker is None else maker.grant
@@ -197,6 +201,7 @@ class LifeOfKeys(RuleBasedStateMachine):
             and self.may_have(actor, key)
             and replace(key, secrets=key.secrets or [Secret]).is_good(now)  # type: ignore[list-item]
             and not (first and key.maker is not None and key.maker.revoked)
+            and (offer.overlap is None or self.may_pass_on(actor, key))
             and not (offer.overlap and len(key.live_secrets(now)) > 1)
         )
         found = self.ring(place).manager.claim_key(doer, key_id=key.key_id, claimed_from=None)
@@ -208,7 +213,7 @@ class LifeOfKeys(RuleBasedStateMachine):
     @rule(place=a_place, who=a_place, which=a_place, hours=st.sampled_from(HOURS), waits=st.booleans())
     def rotate(self, place: int, who: int, which: int, hours: float, waits: bool) -> None:  # noqa: FBT001
         (actor, doer), key, now = self.actor(who), self.key(which), self.clock.now
-        may = self.may_have(actor, key) and key.is_good(now) and len(key.live_secrets(now)) == 1
+        may = self.may_pass_on(actor, key) and key.is_good(now) and len(key.live_secrets(now)) == 1
         manager = self.ring(place).manager
         if waits:
             offered = manager.offer_rotation(doer, key_id=key.key_id, overlap_hours=hours)
@@ -254,7 +259,7 @@ class LifeOfKeys(RuleBasedStateMachine):
     def enable(self, place: int, who: int) -> None:
         key = next(key for key in self.keys if key.disabled)
         actor, doer = self.actor(who)
-        may = self.may_have(actor, key) and not key.revoked
+        may = self.may_pass_on(actor, key) and not key.revoked
         if self.attempt(self.ring(place).manager.enable_key(doer, key_id=key.key_id), may=may) is not None:
             key.disabled = False
 

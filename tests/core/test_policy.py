@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from mcp_keys_server import KeyRing, NotPermittedError, RequestedGrant, open_key_ring
+from mcp_keys_server.core import issuance
 from mcp_keys_server.core.errors import TooManyKeysError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.policy import KeyPolicy
@@ -92,7 +93,7 @@ async def test_a_user_has_as_many_live_keys_as_allowed_and_no_more(world: World)
             lambda: ring.administration.create_key("ada", name="x", requested=NOTHING_SPECIAL),
             lambda: ring.invitations.invite("ada", name="x", requested=NOTHING_SPECIAL),
         ):
-            with pytest.raises(TooManyKeysError, match="3 live keys already"):
+            with pytest.raises(TooManyKeysError, match="3 keys already"):
                 await make()
         await ring.administration.create_key("bob", name="x", requested=NOTHING_SPECIAL)
         await ring.manager.claim_key(ADA, key_id=asked.key_id, claimed_from=None)
@@ -140,3 +141,14 @@ async def test_of_many_keys_asked_for_at_once_exactly_as_many_as_allowed_are_mad
     assert {type(result) for result in refused} == {TooManyKeysError}
     assert len(refused) == 93
     assert len(await world.ring.administration.list_keys("ada")) == 7
+
+
+async def test_keys_that_lapsed_or_expired_are_not_made_without_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuance, "MOST_HELD_KEYS", 2)
+    for _ in range(2):
+        await world.ring.manager.create_unclaimed_key(ADA, name="x", requested=NOTHING_SPECIAL)
+    world.clock.advance(days=1)
+    with pytest.raises(TooManyKeysError, match="2 keys already"):
+        await world.ring.manager.create_unclaimed_key(ADA, name="x", requested=NOTHING_SPECIAL)

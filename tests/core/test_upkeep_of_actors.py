@@ -200,8 +200,43 @@ async def test_a_weaker_key_disables_a_stronger_one_and_cannot_enable_it(world: 
     with pytest.raises(NotPermittedError, match="may do more"):
         await world.ring.manager.enable_key(weak, key_id=strong.key_id)
     assert await refusal_of(world, key) is Refusal.DISABLED
-    await world.ring.manager.enable_key(writer, key_id=strong.key_id)
+    with pytest.raises(NotPermittedError, match="with itself and with what it made"):
+        await world.ring.manager.enable_key(writer, key_id=strong.key_id)
+    await world.ring.manager.enable_key(ADA, key_id=strong.key_id)
     assert await refusal_of(world, key) is None
+
+
+async def test_a_stolen_key_gets_no_secret_that_its_cascade_does_not_reach(world: World) -> None:
+    stolen, thief = await world.key(requested=RequestedGrant(WIDE))
+    sibling, _ = await world.key()
+    made, made_key = await made_by(world, thief, scopes=BOTH)
+    actor, manager = await principal_of(world, thief), world.ring.manager
+    for attempt in (manager.rotate_key, manager.offer_rotation):
+        with pytest.raises(NotPermittedError, match="with itself and with what it made"):
+            await attempt(actor, key_id=sibling.key_id)
+    await manager.offer_rotation(ADA, key_id=sibling.key_id)
+    with pytest.raises(NotPermittedError, match="with itself and with what it made"):
+        await manager.claim_key(actor, key_id=sibling.key_id, claimed_from=None)
+    _, new = await manager.rotate_key(actor, key_id=made.key_id)
+    await manager.revoke_with_descendants(ADA, key_id=stolen.key_id, reason="stolen")
+    for key in (thief, made_key, new):
+        assert await refusal_of(world, key) is Refusal.REVOKED
+
+
+async def test_ending_the_older_secrets_ends_the_sessions_that_they_began(world: World) -> None:
+    record, key = await world.key()
+    token = await world.ring.sessions.begin(await principal_of(world, key))
+    await world.ring.administration.rotate_key(record.key_id)
+    await world.ring.administration.end_older_secrets(record.key_id)
+    with pytest.raises(SessionEndedError):
+        await world.ring.sessions.principal(token)
+
+
+async def test_a_change_that_changes_nothing_is_no_entry_of_the_ledger(world: World) -> None:
+    record, _ = await world.key()
+    before = world.sql("SELECT count(*) FROM events")
+    assert await update(world, record) == record
+    assert world.sql("SELECT count(*) FROM events") == before
 
 
 async def test_a_key_without_keys_write_changes_disables_and_enables_none(world: World) -> None:

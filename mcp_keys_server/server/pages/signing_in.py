@@ -48,22 +48,11 @@ class SignInPages:
     async def sign_in(self, request: Request) -> Response:
         form = await read_form(request)
         wanted, client = _own_page(form.text("next")), client_address(request.scope)
-        seconds = await self._throttle.seconds_to_wait(network_of(client))
-        if seconds:
-            logger.info("sign-in refused: too many failures client=%s", client)
-            error = f"Too many tries have failed from your network address. Wait {seconds} seconds, then try again."
-            answer = page("sign_in.html", 429, next=wanted, error=error)
-            answer.headers["retry-after"] = str(seconds)
-            return answer
         response = RedirectResponse(wanted, 303)
         try:
             principal = await self._verifier.verify(form.text("key").strip(), client=client)
         except InvalidApiKeyError as refused:
-            await self._throttle.take(network_of(client))
-            known = "" if refused.key_id is None else f" key_id={refused.key_id} user_id={refused.user_id}"
-            logger.info("sign-in refused: %s%s client=%s", refused.refusal, known, client)
-            error = "This is not a valid API key: it is mistyped or cut off, or it has expired or was revoked."
-            return page("sign_in.html", 403, next=wanted, error=error)
+            return await self._refuse(refused, wanted, client)
         who = f"key_id={principal.key_id} user_id={principal.user_id} client={client}"
         try:
             await self._visitors.sign_in(request, response, principal)
@@ -72,6 +61,19 @@ class SignInPages:
             return page("sign_in.html", 403, next=wanted, error=str(refused))
         logger.info("signed in: %s", who)
         return response
+
+    async def _refuse(self, refused: InvalidApiKeyError, wanted: str, client: str) -> Response:
+        # Counted only now: whoever has a good key gets in, whatever others do from the same address.
+        seconds = await self._throttle.take(network_of(client))
+        known = "" if refused.key_id is None else f" key_id={refused.key_id} user_id={refused.user_id}"
+        logger.info("sign-in refused: %s%s client=%s", refused.refusal, known, client)
+        if seconds:
+            error = f"Too many tries have failed from your network address. Wait {seconds} seconds, then try again."
+            answer = page("sign_in.html", 429, next=wanted, error=error)
+            answer.headers["retry-after"] = str(seconds)
+            return answer
+        error = "This is not a valid API key: it is mistyped or cut off, or it has expired or was revoked."
+        return page("sign_in.html", 403, next=wanted, error=error)
 
     async def sign_out(self, request: Request) -> Response:
         response = RedirectResponse("/keys/sign-in", 303)
