@@ -13,6 +13,8 @@ import anyio.to_thread
 import httpx2
 import pytest
 
+from mcp_keys_server import RequestedGrant
+from mcp_keys_server.core.records import Person
 from tests.running_server import ADA, RunningServer, run, running_server
 from tests.server.calls import MODERN, call, post
 from tests.world import World
@@ -59,6 +61,24 @@ async def test_a_call_that_waits_is_refused_when_its_key_is_revoked(world: World
         await world.ring.administration.revoke_key(record.key_id, reason=None)
         answer = await waiting
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, -32001)
+    assert len(world.ring.open_responses) == 0
+
+
+async def test_a_call_that_waits_is_refused_when_its_key_loses_the_endpoint(
+    world: World, http: httpx2.AsyncClient
+) -> None:
+    record, key = await world.key()
+    state = await state_of_a_question(http, key.reveal())
+    waiting = asyncio.create_task(ask_for_a_key(http, key.reveal(), state))
+    with anyio.fail_after(20):
+        while len(world.ring.open_responses) == 0:
+            await asyncio.sleep(0)
+        for _ in range(50):  # until it has passed all that comes before the tool
+            await asyncio.sleep(0)
+        elsewhere = RequestedGrant(aliases=frozenset({"notes"}))
+        await world.ring.manager.update_key(Person("ada"), key_id=record.key_id, requested=elsewhere)
+        answer = await waiting
+    assert answer.status_code == 403
     assert len(world.ring.open_responses) == 0
 
 
