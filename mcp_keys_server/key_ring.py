@@ -22,8 +22,8 @@ from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.sessions import Sessions
 from mcp_keys_server.core.usage import UsageLog
 from mcp_keys_server.core.verifier import KeyVerifier
+from mcp_keys_server.stores.sql_sessions import SqlSessions
 from mcp_keys_server.stores.sqlite_connections import open_connections
-from mcp_keys_server.stores.sqlite_sessions import SqliteSessions
 from mcp_keys_server.stores.sqlite_store import SqliteStore
 
 
@@ -78,7 +78,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
                     manager=KeyManager(store, issuer, policy=policy, claim_life=claim_life, clock=clock),
                     administration=Administration(store, issuer, policy=policy, clock=clock),
                     invitations=Invitations(store, issuer, policy=policy, invitation_life=invitation_life, clock=clock),
-                    sessions=Sessions(SqliteSessions(connections), clock=clock),
+                    sessions=Sessions(SqlSessions(connections), clock=clock),
                     open_responses=open_responses,
                 )
             finally:

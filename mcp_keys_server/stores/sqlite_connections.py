@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,8 @@ import anyio.to_thread
 
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.stores import sqlite_file
-from mcp_keys_server.stores.sqlite_rows import Row
+from mcp_keys_server.stores.sql_database import Row, Tell, Writes
+from mcp_keys_server.stores.sqlite_transaction import SqliteTransaction, fetch
 
 SECONDS_TO_WAIT_FOR_A_WRITER = 5
 SECONDS_TO_WAIT_ON_THE_LOOP = 0.1
@@ -22,8 +23,6 @@ TROUBLE = (sqlite3.Error, OSError, ValueError)
 """What the driver and the system say, and what a damaged row gives rise to."""
 
 Result = TypeVar("Result")
-Values = tuple[object, ...] | Mapping[str, object]
-Work = Callable[[aiosqlite.Connection], Awaitable[Result]]
 
 
 @asynccontextmanager
@@ -73,8 +72,8 @@ class SqliteConnections:
         self._file = sqlite_file.OpenedFile(path)
         self._turn = asyncio.Lock()
         self._closing = False
-        self._writes: set[asyncio.Task[object]] = set()
-        self._tell: Callable[[], None] | None = None
+        self._writes = Writes()
+        self._tell: Tell | None = None
 
     def look_up(self, statement: str, values: tuple[object, ...]) -> list[Row]:
         """All rows, read on the event loop's own thread: a half-read cursor would hold the database's snapshot.
@@ -86,42 +85,22 @@ class SqliteConnections:
         self._file.check()
         return self._live.execute(statement, values).fetchall()
 
-    async def read(self, make: Callable[[Row], Result], statement: str, values: Values) -> list[Result]:
-        """
-        Raises:
-            StoreUnavailableError: The database does not answer.
-        """
+    async def read(self, make: Callable[[Row], Result], statement: str, *values: object) -> list[Result]:
         with _trouble_named():
             self._file.check()
-            return [make(tuple(row)) for row in await self._reader.execute_fetchall(statement, values)]
+            return [make(row) for row in await fetch(self._reader, statement, values)]
 
-    async def write(self, work: Work[Result]) -> Result:
-        """Do the work in one transaction, which runs to its end even when the caller is cancelled half-way.
+    async def write(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
+        return await self._writes.run(self._transact(work))
 
-        Cut short, it would stay open on the one connection, and the next writer's commit would make it durable.
-
-        Raises:
-            StoreUnavailableError: It could not be done, and nothing was changed.
-        """
-        write = asyncio.create_task(self._transact(work))
-        self._writes.add(write)
-        write.add_done_callback(self._forget)
-        return await asyncio.shield(write)
-
-    def after_every_write(self, tell: Callable[[], None]) -> None:
+    def after_every_write(self, tell: Tell) -> None:
         """Call this after each write, in the context of whoever asked for it, before they know that it was made."""
         self._tell = tell
 
     async def finish_writing(self) -> None:
         """Wait for the write that has begun; those that wait behind it are refused."""
         self._closing = True
-        if self._writes:
-            await asyncio.wait(self._writes)
-
-    def _forget(self, write: asyncio.Task[object]) -> None:
-        self._writes.discard(write)
-        with suppress(asyncio.CancelledError):
-            write.exception()  # looked at, or else asyncio logs it where the caller has gone away
+        await self._writes.finish()
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
@@ -138,13 +117,13 @@ class SqliteConnections:
         finally:
             self._turn.release()
 
-    async def _transact(self, work: Work[Result]) -> Result:
+    async def _transact(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
         with _trouble_named():
             async with self._turn_to_write():
                 self._file.check()
                 await self._writer.execute("BEGIN IMMEDIATE")
                 try:
-                    result = await work(self._writer)
+                    result = await work(SqliteTransaction(self._writer))
                     await self._writer.execute("COMMIT")
                 except BaseException:
                     await self._writer.rollback()

@@ -12,11 +12,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mcp_keys_server.core.errors import UnusableDatabaseError
+from mcp_keys_server.stores.sql_store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sqlite_statements import ADD_META, READ_META
 
 APPLICATION_ID = 0x4D4B5331  # "MKS1" in the header of every file of ours, where file(1) sees it too
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
-CHECKSUM_SECRET = "checksum_secret"  # noqa: S105 - the name of the entry, not its value
 
 
 def prepare(path: Path, *, create: bool = True) -> None:

@@ -1,12 +1,14 @@
-"""What the rows of the SQLite store mean."""
+"""What rows mean, of whichever database.
+
+A time is a datetime, or the text of one: SQLite has no type for it, and neither has JSON.
+"""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
 from mcp_keys_server.core.grant import Grant
-from mcp_keys_server.core.ledger import BrokenLedgerError, Doer, Entry, Event, EventKind, Head
+from mcp_keys_server.core.ledger import Doer, Entry, Event, EventKind, Head
 from mcp_keys_server.core.records import (
     Claim,
     KeyRecord,
@@ -16,15 +18,18 @@ from mcp_keys_server.core.records import (
     SessionRecord,
     UserRecord,
 )
+from mcp_keys_server.stores.sql_database import Row
 
-Row = tuple[Any, ...]
+Time = datetime | str
 
 
 @lru_cache(maxsize=10_000)  # the same row always means the same, and most requests read one that was read before
 def secret_record(row: Row) -> SecretRecord:
     key_hash, revoked, disabled, owner_disabled, ends_at, user_id, key_id, scopes, aliases, expires_at = row
     principal = Principal(user_id, key_id, _grant(scopes, aliases, expires_at))
-    return SecretRecord(principal, key_hash, bool(revoked), bool(disabled), bool(owner_disabled), from_text(ends_at))
+    return SecretRecord(
+        principal, key_hash, bool(revoked), bool(disabled), bool(owner_disabled), _moment_or_none(ends_at)
+    )
 
 
 def key_record(row: Row) -> KeyRecord:
@@ -39,26 +44,26 @@ def key_record(row: Row) -> KeyRecord:
         parent_key_id=parent_key_id,
         created_at=_moment(created_at),
         secrets=tuple(_known_secret(*columns) for columns in json.loads(secrets)),
-        disabled_at=from_text(disabled_at),
-        revoked_at=from_text(revoked_at),
+        disabled_at=_moment_or_none(disabled_at),
+        revoked_at=_moment_or_none(revoked_at),
         revoked_reason=revoked_reason,
         revoked_by=revoked_by,
-        last_used_at=from_text(last_used_at),
+        last_used_at=_moment_or_none(last_used_at),
         last_used_from=last_used_from,
         use_count=use_count,
         claim=_claim(*row[16:]),
     )
 
 
-def _known_secret(prefix: str, created_at: str, ends_at: str | None, last_used_at: str | None) -> KnownSecret:
-    return KnownSecret(prefix, _moment(created_at), from_text(ends_at), from_text(last_used_at))
+def _known_secret(prefix: str, created_at: Time, ends_at: Time | None, last_used_at: Time | None) -> KnownSecret:
+    return KnownSecret(prefix, _moment(created_at), _moment_or_none(ends_at), _moment_or_none(last_used_at))
 
 
 def _claim(
-    lapses_at: str | None,
+    lapses_at: Time | None,
     invitation_digest: bytes | None,
     overlap_seconds: int | None,
-    claimed_at: str | None,
+    claimed_at: Time | None,
     claimed_from: str | None,
 ) -> Claim | None:
     if lapses_at is None:
@@ -67,7 +72,7 @@ def _claim(
         lapses_at=_moment(lapses_at),
         by_invitation=invitation_digest is not None,
         overlap=None if overlap_seconds is None else timedelta(seconds=overlap_seconds),
-        claimed_at=from_text(claimed_at),
+        claimed_at=_moment_or_none(claimed_at),
         claimed_from=claimed_from,
     )
 
@@ -91,7 +96,7 @@ def only_text(row: Row) -> str:
 
 def user_record(row: Row) -> UserRecord:
     user_id, email, name, created_at, disabled_at = row
-    return UserRecord(user_id, email, name, _moment(created_at), from_text(disabled_at))
+    return UserRecord(user_id, email, name, _moment(created_at), _moment_or_none(disabled_at))
 
 
 def entry(row: Row) -> Entry:
@@ -100,34 +105,18 @@ def entry(row: Row) -> Entry:
     return Entry(number, Event(EventKind(kind), _moment(at), user_id, key_id, by, detail), digest)
 
 
-def followed_entry(row: Row) -> Entry:
-    """The same of texts that come as they are in the file, of which somebody may have made what is none.
-
-    Raises:
-        BrokenLedgerError: No event is written like this.
-    """
-    number, *texts, digest = row
-    try:
-        found = entry((number, *(None if text is None else text.decode() for text in texts), digest))
-    except ValueError as error:
-        raise BrokenLedgerError(f"entry {number} was changed: {error}") from error
-    if texts[1].decode() != to_text(found.event.at):  # other spellings of the same moment have the same digest
-        raise BrokenLedgerError(f"entry {number} was changed: its time is written in another way")
-    return found
-
-
 def entry_row(event: Event, head: Head) -> Row:
     """The event as the entry that ends with this head."""
     by = event.by
-    about = (event.kind, to_text(event.at), event.user_id, event.key_id, by.means, by.key_id, by.client, event.detail)
+    about = (event.kind, event.at, event.user_id, event.key_id, by.means, by.key_id, by.client, event.detail)
     return (head.number, *about, head.digest)
 
 
-def _grant(scopes: str, aliases: str | None, expires_at: str | None) -> Grant:
+def _grant(scopes: str, aliases: str | None, expires_at: Time | None) -> Grant:
     return Grant(
         scopes=frozenset(scopes.split()),
         aliases=None if aliases is None else frozenset(aliases.split()),
-        expires_at=from_text(expires_at),
+        expires_at=_moment_or_none(expires_at),
     )
 
 
@@ -135,16 +124,12 @@ def words_to_text(words: frozenset[str] | None) -> str | None:
     return None if words is None else " ".join(sorted(words))
 
 
-def to_text(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="microseconds")
+def _moment_or_none(time: Time | None) -> datetime | None:
+    return None if time is None else _moment(time)
 
 
-def from_text(text: str | None) -> datetime | None:
-    return None if text is None else _moment(text)
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+def _moment(time: Time) -> datetime:
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
     if moment.tzinfo is None:
         raise ValueError("a time without its zone")
     return moment

@@ -1,0 +1,56 @@
+"""The statements that are PostgreSQL's own."""
+
+READ_SECRETS = """
+SELECT secrets.prefix,
+       secrets.key_hash, keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
+       secrets.ends_at, keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.expires_at
+FROM secrets
+JOIN keys ON keys.key_id = secrets.key_id
+JOIN users ON users.user_id = keys.user_id
+WHERE secrets.prefix = ANY($1::text[])
+"""
+
+# Of one user after the other, whoever changes them, and of all who add to the ledger.
+HOLD_USER = "SELECT 1 FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
+HOLD_LEDGER = "SELECT pg_advisory_xact_lock(hashtext(current_schema()), hashtext('ledger'))"
+TELL_PROCESSES = "SELECT pg_notify(current_schema(), '')"
+
+# In one order, so that two processes that write down the use of the same keys never wait for each other.
+HOLD_USED_KEYS = """
+SELECT 1 FROM keys
+WHERE key_id IN (SELECT key_id FROM secrets WHERE prefix = ANY($1::text[]))
+ORDER BY key_id
+FOR NO KEY UPDATE
+"""
+RECORD_USE = """
+UPDATE keys
+SET use_count = use_count + used.count,
+    last_used_at = greatest(used.at, last_used_at),
+    last_used_from = CASE WHEN last_used_at > used.at THEN last_used_from ELSE used.address END
+FROM (
+    SELECT key_id, sum(count)::bigint AS count, max(at) AS at, (array_agg(address ORDER BY at DESC))[1] AS address
+    FROM unnest($1::text[], $2::bigint[], $3::timestamptz[], $4::text[]) AS use (prefix, count, at, address)
+    JOIN secrets USING (prefix)
+    GROUP BY key_id
+) AS used
+WHERE keys.key_id = used.key_id
+"""
+RECORD_USE_OF_SECRETS = """
+UPDATE secrets
+SET last_used_at = greatest(used.at, last_used_at)
+FROM unnest($1::text[], $2::timestamptz[]) AS used (prefix, at)
+WHERE secrets.prefix = used.prefix
+"""
+FOLLOW_EVENTS = """
+SELECT number, kind, at, user_id, key_id, by_means, by_key_id, client, detail, digest
+FROM events
+WHERE number >= $1
+ORDER BY number
+LIMIT $2
+"""
+
+ROLE_AND_SERVER = """
+SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
+       current_setting('synchronous_commit'), current_setting('fsync'), current_user
+"""
+CLOCK = "SELECT clock_timestamp()"

@@ -1,0 +1,47 @@
+"""The shared SQL as SQLite takes it."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import aiosqlite
+
+from mcp_keys_server.stores.sql_database import Row
+from mcp_keys_server.stores.sqlite_statements import numbered
+
+
+class SqliteTransaction:
+    """One on the connection that writes, which nobody else uses until its end."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, statement: str, *values: object) -> list[Row]:
+        return await fetch(self._connection, statement, values)
+
+    async def do_for_each(self, statement: str, several: Iterable[Sequence[object]]) -> None:
+        """Do it with each of these sequences of values."""
+        await self._connection.executemany(numbered(statement), [_bound(values) for values in several])
+
+    # There is one writer at a time in all of SQLite.
+    async def hold_user(self, user_id: str) -> None:
+        pass
+
+    async def hold_ledger(self) -> None:
+        pass
+
+    async def tell_processes(self) -> None:
+        pass  # the others look twice a second
+
+
+async def fetch(connection: aiosqlite.Connection, statement: str, values: Sequence[object]) -> list[Row]:
+    """All rows, as plain tuples."""
+    return [tuple(row) for row in await connection.execute_fetchall(numbered(statement), _bound(values))]
+
+
+def _bound(values: Sequence[object]) -> list[object]:
+    return [to_text(value) if isinstance(value, datetime) else value for value in values]
+
+
+def to_text(moment: datetime) -> str:
+    """In UTC and of one width, so that text order is time order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
