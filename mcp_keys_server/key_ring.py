@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from os import PathLike
-from pathlib import Path
 
 from mcp_keys_server.auth.open_responses import OpenResponses
 from mcp_keys_server.core.administration import Administration
@@ -22,9 +20,7 @@ from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.sessions import Sessions
 from mcp_keys_server.core.usage import UsageLog
 from mcp_keys_server.core.verifier import KeyVerifier
-from mcp_keys_server.stores.sql_sessions import SqlSessions
-from mcp_keys_server.stores.sqlite_connections import open_connections
-from mcp_keys_server.stores.sqlite_store import SqliteStore
+from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS, Database, open_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +39,10 @@ class KeyRing:
 
 @asynccontextmanager
 async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given by name
-    database: str | PathLike[str],
+    database: Database,
     *,
     create: bool = True,
+    connections: int = DEFAULT_CONNECTIONS,
     key_tag: str = "mhu_",
     bcrypt_cost: int = 12,
     policy: KeyPolicy = NO_LIMITS,
@@ -55,21 +52,22 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
 ) -> AsyncIterator[KeyRing]:
     """Open the database, which is made if there is none, and close it with all that was waiting to be written.
 
-    Any number of processes of one machine may have the same database open.
+    It is the path of an SQLite file, which any number of processes of one machine may have open, or a PostgreSQL URL,
+    for any number of machines; of that one, this process has at most so many connections, and one more for look-ups.
 
     Raises:
         UnusableDatabaseError: It cannot be made or used; the message says what to do.
-        InvalidFieldError: The tag or the cost is out of its range.
+        InvalidFieldError: The URL is none, or the tag or the cost is out of its range.
     """
     with closing(KeyHasher(cost=bcrypt_cost)) as hasher:
-        async with open_connections(Path(database), create=create) as connections:
-            store = SqliteStore(connections)
+        async with open_database(database, create=create, connections=connections) as opened:
+            store = opened.store
             mint = KeyMint(store.checksum_secret, tag=key_tag)
             issuer = KeyIssuer(store, mint, hasher)
             usage = UsageLog(store.record_use)
             verifier = KeyVerifier(store, mint, hasher, usage, clock=clock)
             open_responses = OpenResponses(verifier)
-            connections.after_every_write(open_responses.look_soon)
+            opened.after_every_write(open_responses.look_soon)
             tasks = [asyncio.create_task(work) for work in (usage.keep_writing(), open_responses.keep_looking())]
             try:
                 yield KeyRing(
@@ -78,7 +76,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
                     manager=KeyManager(store, issuer, policy=policy, claim_life=claim_life, clock=clock),
                     administration=Administration(store, issuer, policy=policy, clock=clock),
                     invitations=Invitations(store, issuer, policy=policy, invitation_life=invitation_life, clock=clock),
-                    sessions=Sessions(SqlSessions(connections), clock=clock),
+                    sessions=Sessions(opened.sessions, clock=clock),
                     open_responses=open_responses,
                 )
             finally:

@@ -19,6 +19,8 @@ from pydantic_settings import (
 from mcp_keys_server.core.api_key import parse_tag
 from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS, parse_user_id
+from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS
+from mcp_keys_server.stores.postgres_url import PostgresUrl, is_postgres_url
 
 ENVIRONMENT_PREFIX = "MCP_KEYS_"
 NOT_SETTINGS = frozenset({"MCP_KEYS_API_KEY", "MCP_KEYS_CONFIG"})
@@ -56,12 +58,23 @@ class Settings(BaseSettings):
     """All settings with their defaults. A flag wins over the environment, and that over the file."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+        env_prefix=ENVIRONMENT_PREFIX,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        arbitrary_types_allowed=True,
     )
 
-    database: Path = Field(
+    database: Path | PostgresUrl = Field(
         default_factory=lambda: platformdirs.user_data_path("mcp-keys-server", appauthor=False) / "keys.db",
-        description="The SQLite file. It is made, private to its user, when there is none.",
+        description="The SQLite file, which is made, private to its user, when there is none; or the URL of a "
+        "PostgreSQL database, postgresql://USER:PASSWORD@HOST/DATABASE.",
+    )
+    database_connections: int = Field(
+        default=DEFAULT_CONNECTIONS,
+        ge=1,
+        le=1000,
+        description="How many connections to PostgreSQL each process has at most, beside the one for look-ups.",
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
@@ -186,11 +199,23 @@ class Settings(BaseSettings):
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
+    @field_validator("database", mode="before")
+    @classmethod
+    def _path_or_url(cls, value: object) -> object:
+        if not isinstance(value, str) or not is_postgres_url(value):
+            return value
+        try:
+            return PostgresUrl(value)
+        except InvalidFieldError as error:
+            raise ValueError(error.rule) from None
+
     @field_validator("database")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
+    def _absolute(cls, value: Path | PostgresUrl) -> Path | PostgresUrl:
+        if isinstance(value, PostgresUrl):
+            return value
         if value == Path():
-            raise ValueError("the path of a file")
+            raise ValueError("the path of a file, or a URL that starts with postgresql://")
         try:
             return value.expanduser().absolute()
         except RuntimeError:

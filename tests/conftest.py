@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.databases import KINDS, Database, SqliteDatabase, a_database
 from tests.world import World, open_world
 
 KEY = re.compile(r"[a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{51}")
@@ -28,9 +29,34 @@ def _no_key_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
             assert not KEY.search(record.getMessage()), f"{record.name} logged a key"
 
 
+@pytest.fixture(scope="session", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Of database; the test runs with each."""
+    return str(request.param)
+
+
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(tmp_path / "data" / "keys.db") as opened:
+def database(kind: str, tmp_path: Path) -> Iterator[Database]:
+    """An empty one."""
+    with a_database(kind, tmp_path / "data") as empty:
+        yield empty
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> SqliteDatabase:
+    """For what is about SQLite alone."""
+    return SqliteDatabase(tmp_path / "data" / "keys.db")
+
+
+@pytest.fixture
+async def world(database: Database) -> AsyncIterator[World]:
+    async with open_world(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sqlite_world(sqlite_database: SqliteDatabase) -> AsyncIterator[World]:
+    async with open_world(sqlite_database) as opened:
         yield opened
 
 

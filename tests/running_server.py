@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.databases import Database
+
 PROGRAM = [sys.executable, "-m", "mcp_keys_server"]
 ADA = ("--first-user", "ada", "--print-key")
 """The first user, with a key that ``serve`` prints."""
@@ -61,10 +63,10 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(database: Path, *arguments: str, **more: str) -> Iterator[RunningServer]:
+def running_server(database: Database, *arguments: str, **more: str) -> Iterator[RunningServer]:
     """``serve`` on a free port, as soon as it listens, with what it printed until then; stopped at the end."""
-    log = database.parent / f"{database.name}.{os.urandom(4).hex()}.log"
-    database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = database.folder / f"server.{os.urandom(4).hex()}.log"
+    database.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     command = [*PROGRAM, "serve", "--database", str(database), "--port", "0", *arguments]
     with log.open("w") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment(**more))

@@ -45,5 +45,5 @@ async def test_no_process_accepts_a_key_after_another_has_revoked_it(world: Worl
 
 
 def a_verifying_process(world: World) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.verifying_process", str(world.database)]
+    command = [sys.executable, "-m", "tests.verifying_process", world.address]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())

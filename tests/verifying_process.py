@@ -7,7 +7,6 @@ a machine share, and after a semicolon how many were refused.
 
 import sys
 import time
-from pathlib import Path
 
 import anyio
 
@@ -17,7 +16,7 @@ from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 REFUSALS_EACH = 10
 
 
-async def verify_until_revoked(database: Path, keys: list[str]) -> list[str]:
+async def verify_until_revoked(database: str, keys: list[str]) -> list[str]:
     lines = []
     async with open_key_ring(database, bcrypt_cost=CHEAPEST_COST) as ring:
         for key in keys:
@@ -40,4 +39,4 @@ async def verify_until_revoked(database: Path, keys: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(anyio.run(verify_until_revoked, Path(sys.argv[1]), sys.stdin.read().split())) + "\n")
+    sys.stdout.write("\n".join(anyio.run(verify_until_revoked, sys.argv[1], sys.stdin.read().split())) + "\n")

@@ -1,14 +1,14 @@
 """A database with two users, opened as the server opens it, at the cheapest cost and with a clock to set."""
 
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 from mcp_keys_server import ApiKey, KeyRecord, KeyRing, Principal, RequestedGrant, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from tests.databases import Database
 
 NOTHING_SPECIAL = RequestedGrant()
 
@@ -34,7 +34,7 @@ def prefix_of(key: KeyRecord) -> str:
 class World:
     ring: KeyRing
     clock: SettableClock
-    database: Path
+    database: Database
 
     async def key(self, user: str = "ada", requested: RequestedGrant = NOTHING_SPECIAL) -> tuple[KeyRecord, ApiKey]:
         """A key that the operator makes."""
@@ -50,23 +50,26 @@ class World:
         _, key = await self.key(user, requested)
         return await self.ring.verifier.verify(key.reveal())
 
-    def sql(self, statement: str) -> list[tuple[object, ...]]:
+    @property
+    def address(self) -> str:
+        """Where the database is, for whoever opens it another time."""
+        return str(self.database)
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """What another program with the database in its hands reads or changes."""
-        with closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
-            return connection.execute(statement).fetchall()
+        return self.database.sql(*statements)
 
     def disable(self, user: str) -> None:
         self.sql(f"UPDATE users SET disabled_at = created_at WHERE user_id = '{user}'")
 
     def stored_bytes(self) -> bytes:
-        """All that is in the files of the database."""
-        return b"".join(path.read_bytes() for path in self.database.parent.iterdir())
+        return self.database.stored_bytes()
 
 
 @asynccontextmanager
-async def open_world(database: Path, *, bcrypt_cost: int = CHEAPEST_COST) -> AsyncIterator[World]:
+async def open_world(database: Database, *, bcrypt_cost: int = CHEAPEST_COST) -> AsyncIterator[World]:
     clock = SettableClock()
-    async with open_key_ring(database, bcrypt_cost=bcrypt_cost, clock=clock) as ring:
+    async with open_key_ring(str(database), bcrypt_cost=bcrypt_cost, clock=clock) as ring:
         if not await ring.administration.list_users():
             await ring.administration.add_user("ada", email="ada@example.com", name="Ada")
             await ring.administration.add_user("bob")

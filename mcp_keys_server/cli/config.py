@@ -5,6 +5,7 @@ import click
 
 from mcp_keys_server.cli.options import json_option, key_ring_of, public_url_of, public_url_option, with_settings
 from mcp_keys_server.cli.output import print_json
+from mcp_keys_server.core.errors import NoDatabaseError
 from mcp_keys_server.core.field_rules import parse_alias, parse_user_id
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.server.addresses import endpoint_path, public_url
@@ -48,9 +49,12 @@ async def _endpoint(settings: Settings, user: str | None, alias: str) -> Connect
     if user is None:
         raise click.UsageError("Missing option '--user', or '--local'.")
     path = endpoint_path(parse_user_id(user), parse_alias(alias))
-    if settings.public_url is None and settings.database.exists():
+    if settings.public_url is not None:
+        return Endpoint(settings.public_url + path)
+    try:
         async with key_ring_of(settings) as ring:
             return Endpoint(await public_url_of(settings, ring) + path)
-    if settings.public_url is None and settings.port == 0:
-        raise SettingsError("port: it is picked when the server starts; set it, or public_url")
-    return Endpoint(public_url(settings, port=settings.port) + path)
+    except NoDatabaseError:  # which says where it was served last
+        if settings.port == 0:
+            raise SettingsError("port: it is picked when the server starts; set it, or public_url") from None
+        return Endpoint(public_url(settings, port=settings.port) + path)

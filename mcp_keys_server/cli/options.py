@@ -31,14 +31,15 @@ def with_settings(*flags: str) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @click.option(
             "--database",
-            type=click.Path(path_type=Path),
-            help="The SQLite file.  [setting: database; default: keys.db in the user's data folder]",
+            metavar="FILE|URL",
+            help="The SQLite file, or postgresql://USER@HOST/DATABASE.  "
+            "[setting: database; default: keys.db in the user's data folder]",
         )
         @click.option(
             "--config", type=click.Path(path_type=Path), envvar="MCP_KEYS_CONFIG", help="A TOML file of settings."
         )
         @wraps(command)
-        def with_its_settings(database: Path | None, config: Path | None, **given: Any) -> object:  # noqa: ANN401 - whatever options the command has
+        def with_its_settings(database: str | None, config: Path | None, **given: Any) -> object:  # noqa: ANN401 - whatever options the command has
             settings = load_settings(config=config, database=database, **{flag: given.pop(flag) for flag in flags})
             return command(settings, **given)
 
@@ -53,6 +54,7 @@ async def key_ring_of(settings: Settings, *, create: bool = False) -> AsyncItera
     async with open_key_ring(
         settings.database,
         create=create,
+        connections=settings.database_connections,
         key_tag=settings.key_tag,
         bcrypt_cost=settings.bcrypt_cost,
         policy=KeyPolicy(

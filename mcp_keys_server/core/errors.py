@@ -122,3 +122,7 @@ class StoreUnavailableError(McpKeysError):
 
 class UnusableDatabaseError(McpKeysError):
     """The database cannot be opened as it is; the message says why and what to do."""
+
+
+class NoDatabaseError(UnusableDatabaseError):
+    """There is none yet, and it was not to be made."""

@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mcp_keys_server.server.config_formats import Entry, json_text, shell_text, toml_text, yaml_text
+from mcp_keys_server.stores.postgres_url import PostgresUrl
 
 MCP_REMOTE = "mcp-remote@0.15.1"
 INSPECTOR = "@modelcontextprotocol/inspector@2.12.0"
@@ -73,8 +74,8 @@ def inspector(url: str, key: str) -> str:
     return shell_text([*command, "--method", "tools/call", "--tool-name", "whoami"])
 
 
-def local_program(database: Path) -> LocalProgram:
-    """The program that is running, for a client on the same machine as the database."""
+def local_program(database: Path | PostgresUrl) -> LocalProgram:
+    """The program that is running, for a client that reaches the same database. A password in its URL is left out."""
     return LocalProgram((*installed_program(), "stdio", "--database", str(database)))
 
 

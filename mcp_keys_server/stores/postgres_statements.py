@@ -54,3 +54,7 @@ SELECT current_setting('server_version_num')::int, current_setting('server_encod
        current_setting('synchronous_commit'), current_setting('fsync'), current_user
 """
 CLOCK = "SELECT clock_timestamp()"
+
+HOLD_SCHEMA = "SELECT pg_advisory_xact_lock(hashtext($1), hashtext('schema'))"
+HAS_SCHEMA = "SELECT 1 FROM pg_namespace WHERE nspname = $1"
+TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = $1"

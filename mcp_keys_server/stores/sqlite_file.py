@@ -7,11 +7,11 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from mcp_keys_server.core.errors import UnusableDatabaseError
+from mcp_keys_server.core.errors import NoDatabaseError, UnusableDatabaseError
+from mcp_keys_server.stores.migration_scripts import migrations
 from mcp_keys_server.stores.sql_store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sqlite_statements import ADD_META, READ_META
 
@@ -30,7 +30,7 @@ def prepare(path: Path, *, create: bool = True) -> None:
     with _explained(path):
         if not path.exists():
             if not create:
-                raise UnusableDatabaseError(
+                raise NoDatabaseError(
                     f"{path} does not exist; 'serve' and 'users add' make it, or name another file with --database"
                 )
             _make(path)
@@ -113,7 +113,7 @@ def _check_application(connection: sqlite3.Connection, path: Path) -> None:
     if application_id != APPLICATION_ID:
         raise UnusableDatabaseError(f"{path} is a database of another program; name another file with --database")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    newest = max(number for number, _ in _migrations())
+    newest = max(number for number, _ in migrations("sqlite"))
     if version > newest:
         raise UnusableDatabaseError(
             f"{path} was made by a newer mcp-keys-server (schema {version}; this one knows {newest}); update this one"
@@ -121,7 +121,7 @@ def _check_application(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    for number, script in _migrations():
+    for number, script in migrations("sqlite"):
         connection.execute("BEGIN IMMEDIATE")
         # Asked inside the transaction, because another process may be migrating at the same moment.
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -130,12 +130,6 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
-
-
-def _migrations() -> list[tuple[int, str]]:
-    folder = files("mcp_keys_server.stores") / "migrations" / "sqlite"
-    scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
-    return [(int(entry.name.partition("_")[0]), entry.read_text(encoding="utf-8")) for entry in scripts]
 
 
 def _statements(script: str) -> Iterator[str]:

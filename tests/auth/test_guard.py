@@ -1,6 +1,4 @@
 import logging
-import sqlite3
-from contextlib import closing
 
 import httpx2
 import pytest
@@ -91,8 +89,7 @@ async def test_a_key_in_the_url_never_counts(world: World, name: str) -> None:
 
 async def test_a_store_that_does_not_answer_is_503_and_no_access(world: World) -> None:
     _, key = await world.key()
-    with closing(sqlite3.connect(world.database)) as connection:
-        connection.execute("ALTER TABLE secrets RENAME TO gone")
+    world.sql("ALTER TABLE secrets RENAME TO gone")
     answer, behind = await ask(world, ("X-API-Key", key.reveal()))
     assert (answer.status_code, answer.json()["error"]["code"], behind.reached) == (503, -32000, [])
     assert int(answer.headers["retry-after"]) > 0

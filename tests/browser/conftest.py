@@ -46,9 +46,9 @@ async def browser() -> AsyncIterator["Browser"]:
 
 
 @pytest.fixture(scope="package")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """It serves Ada, logs all it can, and has logged no key when it stops."""
-    with running_site(tmp_path_factory.mktemp("site"), MCP_KEYS_LOG_LEVEL="debug") as running:
+    with running_site(kind, tmp_path_factory.mktemp("site"), MCP_KEYS_LOG_LEVEL="debug") as running:
         yield running
     assert not KEY.search(running.server.log.read_text())
 

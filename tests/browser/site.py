@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.browser.tls_front import tls_front
+from tests.databases import Database, a_database
 from tests.running_server import RunningServer, running_server
 
 
@@ -14,14 +15,13 @@ class Site:
     url: str
     """Without a slash at its end; the server's ``public_url``."""
     server: RunningServer
-    database: Path
+    database: Database
 
 
 @contextmanager
-def running_site(folder: Path, *arguments: str, **more: str) -> Iterator[Site]:
-    """``serve`` with these arguments and settings, on a new database."""
-    database = folder / "data" / "keys.db"
-    with tls_front(folder) as front:
+def running_site(kind: str, folder: Path, *arguments: str, **more: str) -> Iterator[Site]:
+    """``serve`` with these arguments and settings, on a new database of this kind."""
+    with a_database(kind, folder / "data") as database, tls_front(folder) as front:
         settings = more | {"MCP_KEYS_PUBLIC_URL": front.url}
         with running_server(database, "--first-user", "ada", *arguments, **settings) as server:
             front.upstream = server.base_url

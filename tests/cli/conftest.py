@@ -2,7 +2,6 @@
 
 import io
 import sys
-from pathlib import Path
 from typing import TextIO
 
 import pytest
@@ -10,15 +9,11 @@ import pytest
 from mcp_keys_server.cli.program import main
 from mcp_keys_server.settings import Settings
 from tests.cli.runs import Done, Run
+from tests.databases import Database
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "keys.db"
-
-
-@pytest.fixture
-def run(database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs the program with its database."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"MCP_KEYS_{name.upper()}", raising=False)

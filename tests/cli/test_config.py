@@ -6,7 +6,6 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.server.client_config import Client, Endpoint, local_program, snippet
 from mcp_keys_server.server.host_policy import host_policy
 from mcp_keys_server.settings import Settings
+from tests.databases import Database
 from tests.running_server import environment
 
 ADA = Endpoint("http://127.0.0.1:8000/u/ada/keys/mcp")
@@ -31,12 +31,7 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "keys.db"
-
-
-@pytest.fixture
-def run(database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs ``config`` with its settings and nobody else's."""
     for name in Settings.model_fields:
         monkeypatch.delenv(f"MCP_KEYS_{name.upper()}", raising=False)
@@ -48,7 +43,7 @@ def run(database: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
                 set_by.setenv(f"MCP_KEYS_{name.upper()}", value)
             code = main(["config", *arguments])
         printed = capsys.readouterr()
-        assert not database.parent.exists()
+        assert not database.is_there()
         return Done(code, printed.out, printed.err)
 
     return run_it
@@ -100,11 +95,11 @@ def test_the_address_is_the_one_that_serve_prints(run: Run, settings: dict[str, 
 
 @pytest.mark.parametrize("client", Client)
 def test_a_client_on_this_machine_starts_the_program_with_its_database(
-    run: Run, client: Client, database: Path
+    run: Run, client: Client, database: Database
 ) -> None:
-    expected = snippet(client, local_program(database), alias="keys")
+    expected = snippet(client, local_program(database.setting), alias="keys")
     assert run(client.value, "--local").out == f"{expected.text}\n"
-    assert str(database) in expected.text
+    assert str(database.setting) in expected.text
 
 
 MISUSED: dict[str, tuple[list[str], str]] = {

@@ -2,27 +2,18 @@
 
 import re
 import stat
-from contextlib import closing
 from pathlib import Path
-from sqlite3 import connect
 
 import pytest
 
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.ledger import BEGINNING, Head
 from tests.cli.runs import Run, created
+from tests.databases import Database
 
 pytestmark = pytest.mark.usefixtures("ada")
 
 HEAD = re.compile(r"[0-9]+:[0-9a-f]{64}\n")
-
-
-def tampered(database: Path, statement: str) -> None:
-    """As somebody who has the file in their hands."""
-    with closing(connect(database, isolation_level=None)) as connection:
-        connection.executescript(
-            f"DROP TRIGGER an_event_is_never_changed; DROP TRIGGER an_event_is_never_removed; {statement}"
-        )
 
 
 def test_what_was_done_is_listed_the_newest_first(run: Run) -> None:
@@ -45,8 +36,8 @@ def test_what_was_done_is_listed_the_newest_first(run: Run) -> None:
     assert run("events", "list", "--user", "eve").code == 1
 
 
-def test_a_user_without_events_has_none(run: Run, database: Path) -> None:
-    tampered(database, "DELETE FROM events")
+def test_a_user_without_events_has_none(run: Run, database: Database) -> None:
+    database.tamper("DELETE FROM events")
     assert run("events", "list").out == "Nothing has been done yet.\n"
     assert run("events", "head").out == f"{BEGINNING}\n"
 
@@ -81,13 +72,13 @@ def test_a_head_is_kept_in_a_private_file(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_a_ledger_that_was_changed_is_a_sentence_and_leaves_the_kept_head(
-    run: Run, database: Path, tmp_path: Path, statement: str, sentence: str
+    run: Run, database: Database, tmp_path: Path, statement: str, sentence: str
 ) -> None:
     created(run)
     created(run)
     kept = tmp_path / "head"
     head = run("events", "verify", "--head-file", str(kept)).out
-    tampered(database, statement)
+    database.tamper(statement)
     for option in (["--head", head], ["--head-file", str(kept)]):
         done = run("events", "verify", *option)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
@@ -96,9 +87,10 @@ def test_a_ledger_that_was_changed_is_a_sentence_and_leaves_the_kept_head(
 
 
 @pytest.mark.parametrize("column", ["kind", "at"])
-def test_an_entry_that_was_changed_into_none_is_named_too(run: Run, database: Path, column: str) -> None:
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_an_entry_that_was_changed_into_none_is_named_too(run: Run, database: Database, column: str) -> None:
     created(run)
-    tampered(database, f"UPDATE events SET {column} = 'x' WHERE number = 2")
+    database.tamper(f"UPDATE events SET {column} = 'x' WHERE number = 2")
     for command, sentence in (("verify", "the ledger is broken: entry 2 was changed"), ("list", "the SQLite database")):
         done = run("events", command)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)

@@ -3,11 +3,9 @@
 import contextlib
 import io
 import json
-import sqlite3
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import anyio
 import pytest
@@ -18,6 +16,7 @@ from mcp_keys_server.cli.program import main
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.errors import InvalidFieldError
 from tests.cli.runs import Run, created, listed
+from tests.databases import Database
 from tests.world import NOTHING_SPECIAL
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -44,12 +43,12 @@ def statuses(run: Run) -> dict[str, str]:
     return {key["key_id"]: key["status"] for key in run("keys", "list", "--all", "--json").json}
 
 
-def made_by(run: Run, database: Path, maker: str) -> str:
+def made_by(run: Run, database: Database, maker: str) -> str:
     """The key id of a key that this one makes."""
     before = set(listed(run))
 
     async def make() -> None:
-        async with open_key_ring(database, bcrypt_cost=4) as ring:
+        async with open_key_ring(str(database), bcrypt_cost=4) as ring:
             principal = await ring.verifier.verify(maker)
             await ring.manager.create_key(principal, name="Made", requested=NOTHING_SPECIAL)
 
@@ -157,13 +156,10 @@ def test_exactly_those_that_were_shown_are_ended(run: Run, command: str, status:
     assert list(after.values()) == ["active"]
 
 
-def test_what_was_ended_before_there_was_trouble_is_printed_all_the_same(run: Run, database: Path) -> None:
+def test_what_was_ended_before_there_was_trouble_is_printed_all_the_same(run: Run, database: Database) -> None:
     key_ids = [created(run)["key_id"] for _ in "ab"]
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute(
-            "CREATE TRIGGER trouble BEFORE UPDATE ON keys WHEN EXISTS (SELECT 1 FROM keys WHERE revoked_at IS NOT NULL)"
-            "BEGIN SELECT RAISE(ABORT, 'the disk is on fire'); END"
-        )
+    revoked = "EXISTS (SELECT 1 FROM keys WHERE revoked_at IS NOT NULL)"
+    database.refuse("UPDATE", "keys", saying="the disk is on fire", condition=revoked)
     done = run("keys", "revoke", "--user", "ada", "--yes", "--json")
     assert (done.code, done.err.count("the disk is on fire")) == (1, 1)
     (ended,) = json.loads(done.out)
@@ -172,7 +168,7 @@ def test_what_was_ended_before_there_was_trouble_is_printed_all_the_same(run: Ru
     assert ended["key_id"] in key_ids
 
 
-def test_cascade_shows_and_ends_what_the_keys_made_as_well(run: Run, database: Path) -> None:
+def test_cascade_shows_and_ends_what_the_keys_made_as_well(run: Run, database: Database) -> None:
     first = created(run)
     made = made_by(run, database, first["key"])
     other = created(run)["key_id"]
@@ -184,7 +180,7 @@ def test_cascade_shows_and_ends_what_the_keys_made_as_well(run: Run, database: P
     assert listed(run) == [other]
 
 
-def test_one_key_is_revoked_with_what_it_made(run: Run, database: Path) -> None:
+def test_one_key_is_revoked_with_what_it_made(run: Run, database: Database) -> None:
     first = created(run)
     made = made_by(run, database, first["key"])
     assert run("keys", "revoke", first["key_id"]).code == 0

@@ -1,6 +1,7 @@
 """The command line, run in this process; see test_serve and test_stdio for what serves."""
 
 import contextlib
+import re
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mcp_keys_server.cli.program import main
 from mcp_keys_server.core.api_key import KeyMint
 from tests.cli.runs import Run, created
 from tests.conftest import KEY
+from tests.databases import Database, SqliteDatabase
 
 
 @pytest.mark.usefixtures("ada")
@@ -176,21 +178,24 @@ def test_whatever_is_on_standard_input_is_refused_without_an_echo(run: Run, pres
     )
 
 
-def test_a_database_that_cannot_be_used_is_a_sentence(run: Run, database: Path) -> None:
-    database.parent.mkdir(0o700)
-    database.write_text("a diary" * 100)
-    database.chmod(0o600)
+def test_a_database_that_cannot_be_used_is_a_sentence(
+    run: Run, sqlite_database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite_database.folder.mkdir(0o700, exist_ok=True)
+    sqlite_database.path.write_text("a diary" * 100)
+    sqlite_database.path.chmod(0o600)
+    monkeypatch.setenv("MCP_KEYS_DATABASE", str(sqlite_database))
     done = run("users", "list")
     assert (done.code, done.out) == (1, "")
     assert "no database at all" in done.err
 
 
 @pytest.mark.parametrize("command", ["users list", "keys list", "keys create --user a --name b", "keys verify"])
-def test_a_mistyped_path_makes_no_database(run: Run, database: Path, command: str) -> None:
+def test_a_mistyped_path_makes_no_database(run: Run, database: Database, command: str) -> None:
     done = run(*command.split(), stdin="x")
     assert (done.code, done.out) == (1, "")
-    assert "does not exist; 'serve' and 'users add' make it" in done.err
-    assert not database.parent.exists()
+    assert re.search("(does not exist|has no tables .*); 'serve' and 'users add' make (it|them)", done.err)
+    assert not database.is_there()
 
 
 @pytest.mark.usefixtures("ada")

@@ -1,13 +1,10 @@
 """The review of keys on the command line; see tests/core/test_review for what is found."""
 
-from contextlib import closing
-from pathlib import Path
-from sqlite3 import connect
-
 import pytest
 
 from mcp_keys_server.core.api_key import KeyMint
 from tests.cli.runs import Run, created
+from tests.databases import Database
 
 pytestmark = pytest.mark.usefixtures("ada")
 
@@ -19,11 +16,10 @@ def test_nothing_found_ends_with_0(run: Run) -> None:
     assert run("keys", "review", "--json").json == []
 
 
-def test_what_is_found_is_a_line_each_and_ends_with_1(run: Run, database: Path) -> None:
+def test_what_is_found_is_a_line_each_and_ends_with_1(run: Run, database: Database) -> None:
     run("users", "add", "bob")
     key_id = created(run, "--expires-in-days", "10")["key_id"]
-    with closing(connect(database, isolation_level=None)) as connection:
-        connection.execute("UPDATE secrets SET created_at = '2020-02-02T00:00:00.000000+00:00'")
+    database.sql("UPDATE secrets SET created_at = '2020-02-02T00:00:00.000000+00:00'")
     done = run("keys", "review", "--user", "ada@example.com")
     assert done.code == 1
     header, unused, expiring = done.out.splitlines()

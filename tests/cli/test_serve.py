@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 import socket
-import sqlite3
 import subprocess
 import time
 from contextlib import closing
@@ -18,14 +17,10 @@ import pytest
 
 from mcp_keys_server.server.http_service import listen
 from tests.conftest import KEY
+from tests.databases import Database
 from tests.running_server import ADA, PROGRAM, RunningServer, environment, run, running_server
 
 FORM = "application/x-www-form-urlencoded"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "keys.db"
 
 
 def ask(server: RunningServer, key: str, tool: str = "whoami", **arguments: object) -> httpx2.Response:
@@ -33,7 +28,7 @@ def ask(server: RunningServer, key: str, tool: str = "whoami", **arguments: obje
     return httpx2.post(server.endpoint(), json=body, headers={"X-API-Key": key, "accept": "application/json"})
 
 
-def test_the_first_user_gets_a_key_that_opens_the_printed_endpoint(database: Path) -> None:
+def test_the_first_user_gets_a_key_that_opens_the_printed_endpoint(database: Database) -> None:
     with running_server(database, *ADA) as server:
         assert f"endpoint  {server.endpoint()}" in server.printed
         assert ask(server, server.first_key).json()["result"]["structuredContent"]["user_id"] == "ada"
@@ -41,7 +36,7 @@ def test_the_first_user_gets_a_key_that_opens_the_printed_endpoint(database: Pat
         assert server.first_key not in server.log.read_text()
 
 
-def test_what_is_printed_can_be_pasted(database: Path) -> None:
+def test_what_is_printed_can_be_pasted(database: Database) -> None:
     with running_server(database, *ADA) as server:
         blocks = server.printed.split("\n\n")
         remote, local = (json.loads(block.partition("\n")[2]) for block in blocks if "mcpServers" in block)
@@ -73,7 +68,7 @@ def test_what_is_printed_can_be_pasted(database: Path) -> None:
             assert f"Authorization: Bearer {server.first_key}" in shlex.split(command)
 
 
-def test_a_second_start_makes_no_second_first_user(database: Path) -> None:
+def test_a_second_start_makes_no_second_first_user(database: Database) -> None:
     with running_server(database, *ADA) as server:
         key = server.first_key
     with running_server(database, "--first-user", "eve", "--print-key") as again:
@@ -85,12 +80,12 @@ def test_a_second_start_makes_no_second_first_user(database: Path) -> None:
     ] == ["ada"]
 
 
-def test_the_first_user_may_be_a_setting(database: Path) -> None:
+def test_the_first_user_may_be_a_setting(database: Database) -> None:
     with running_server(database, MCP_KEYS_FIRST_USER="ada", MCP_KEYS_PRINT_KEY="true") as server:
         assert ask(server, server.first_key).status_code == 200
 
 
-def test_a_start_on_nothing_invites_the_first_user(database: Path) -> None:
+def test_a_start_on_nothing_invites_the_first_user(database: Database) -> None:
     with running_server(database, MCP_KEYS_PUBLIC_URL="https://keys.example.com", LOGNAME="Ada.Lovelace") as server:
         pass
     assert "Endpoints     https://keys.example.com/u/USER_ID/keys/mcp\n" in server.printed
@@ -100,12 +95,12 @@ def test_a_start_on_nothing_invites_the_first_user(database: Path) -> None:
     assert not KEY.search(server.printed)
 
 
-def test_an_account_whose_name_can_be_no_user_id_is_me(database: Path) -> None:
+def test_an_account_whose_name_can_be_no_user_id_is_me(database: Database) -> None:
     with running_server(database, LOGNAME="Ω") as server:
         assert "The first user is me " in server.printed
 
 
-def test_an_invitation_that_was_not_used_is_replaced_at_the_next_start(database: Path) -> None:
+def test_an_invitation_that_was_not_used_is_replaced_at_the_next_start(database: Database) -> None:
     links = []
     for arguments in (("--first-user", "ada"), (), ()):
         with running_server(database, *arguments) as server:
@@ -115,7 +110,7 @@ def test_an_invitation_that_was_not_used_is_replaced_at_the_next_start(database:
             assert statuses == [410] * (len(links) - 1) + [200]
 
 
-def test_an_invitation_becomes_the_first_key(database: Path) -> None:
+def test_an_invitation_becomes_the_first_key(database: Database) -> None:
     with running_server(database, "--first-user", "ada") as server:
         shown = httpx2.post(
             server.invitation, headers={"Sec-Fetch-Site": "same-origin", "Content-Type": FORM}, content=b""
@@ -127,7 +122,7 @@ def test_an_invitation_becomes_the_first_key(database: Path) -> None:
         assert urlsplit(server.invitation).path.rpartition("/")[2] not in server.log.read_text()
 
 
-def test_keys_made_and_revoked_on_the_command_line_count_at_once(database: Path) -> None:
+def test_keys_made_and_revoked_on_the_command_line_count_at_once(database: Database) -> None:
     at = ("--database", str(database))
     with running_server(database) as server:
         assert run("users", "add", "ada", *at).returncode == 0
@@ -137,7 +132,7 @@ def test_keys_made_and_revoked_on_the_command_line_count_at_once(database: Path)
         assert ask(server, key["key"]).status_code == 401
 
 
-def test_two_servers_on_one_database_refuse_what_either_has_revoked(database: Path) -> None:
+def test_two_servers_on_one_database_refuse_what_either_has_revoked(database: Database) -> None:
     inline = {"MCP_KEYS_SECRET_DELIVERY": "inline"}
     with running_server(database, *ADA, **inline) as one, running_server(database, **inline) as other:
         for revoking, asked in ((one, other), (other, one)):
@@ -147,7 +142,7 @@ def test_two_servers_on_one_database_refuse_what_either_has_revoked(database: Pa
             assert ask(asked, created["key"]).status_code == 401
 
 
-def test_an_accepted_request_is_logged_at_debug_only(database: Path) -> None:
+def test_an_accepted_request_is_logged_at_debug_only(database: Database) -> None:
     with running_server(database, *ADA) as server:
         ask(server, server.first_key)
         ask(server, "forged")
@@ -163,7 +158,7 @@ def test_an_accepted_request_is_logged_at_debug_only(database: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_is_graceful_and_soon_with_requests_half_sent(database: Path, how: signal.Signals) -> None:
+def test_a_stop_is_graceful_and_soon_with_requests_half_sent(database: Database, how: signal.Signals) -> None:
     with running_server(database, *ADA) as server:
         address = urlsplit(server.base_url)
         assert address.hostname
@@ -186,12 +181,11 @@ def test_a_stop_is_graceful_and_soon_with_requests_half_sent(database: Path, how
             assert time.monotonic() - begun < 10
         half_sent.close()
     # What was used is written down, and no log is left to be taken over by the next start.
-    with closing(sqlite3.connect(database)) as connection:
-        assert connection.execute("SELECT use_count FROM keys").fetchone()[0] >= 1
-    assert [entry.name for entry in database.parent.iterdir() if entry.suffix != ".log"] == ["keys.db"]
+    assert database.sql("SELECT use_count FROM keys")[0][0] >= 1
+    assert database.files() == database.files_at_rest()
 
 
-def test_a_taken_port_is_a_sentence(database: Path) -> None:
+def test_a_taken_port_is_a_sentence(database: Database) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run("serve", "--port", str(taken.getsockname()[1]), "--database", str(database))
     assert (done.returncode, done.stdout) == (1, "")
@@ -199,7 +193,7 @@ def test_a_taken_port_is_a_sentence(database: Path) -> None:
     assert "--port" in done.stderr
 
 
-def test_an_address_that_is_not_ours_is_a_sentence(database: Path) -> None:
+def test_an_address_that_is_not_ours_is_a_sentence(database: Database) -> None:
     for host in ("192.0.2.1", "no.such.host.invalid", "no..host"):
         done = run("serve", "--host", host, "--port", "0", "--database", str(database))
         assert (done.returncode, done.stdout) == (1, "")
@@ -214,7 +208,7 @@ def test_both_names_of_the_program_are_installed() -> None:
         assert done.stdout.startswith("mcp-keys-server, version")
 
 
-def test_white_space_around_a_header_is_no_part_of_it(database: Path) -> None:
+def test_white_space_around_a_header_is_no_part_of_it(database: Database) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"})
     with running_server(database, *ADA) as server:
         address = urlsplit(server.base_url)
@@ -245,7 +239,7 @@ def send(server: RunningServer, request: bytes) -> bytes:
             return b""
 
 
-def test_what_comes_before_a_body_has_a_limit(database: Path) -> None:
+def test_what_comes_before_a_body_has_a_limit(database: Database) -> None:
     with running_server(database) as server:
         start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
         many = start + b"".join(b"a: b\r\n" for _ in range(40_000)) + b"\r\n"
@@ -255,14 +249,14 @@ def test_what_comes_before_a_body_has_a_limit(database: Path) -> None:
         assert send(server, start + b"x: " + b"y" * 20_000 + b"\r\n\r\n").startswith(b"HTTP/1.1 200 ")
 
 
-def test_who_a_client_says_that_it_is_does_not_count(database: Path) -> None:
+def test_who_a_client_says_that_it_is_does_not_count(database: Database) -> None:
     with running_server(database) as server:
         httpx2.post(server.endpoint(), headers={"X-Forwarded-For": "203.0.113.9", "X-Real-IP": "203.0.113.9"})
         server.stop()
         assert "refused: no key client=127.0.0.1" in server.log.read_text()
 
 
-def test_an_upgrade_to_a_websocket_is_no_event(database: Path) -> None:
+def test_an_upgrade_to_a_websocket_is_no_event(database: Database) -> None:
     with running_server(database) as server:
         httpx2.get(server.endpoint(), headers={"Connection": "Upgrade", "Upgrade": "websocket"})
         server.stop()
@@ -274,7 +268,7 @@ def test_the_second_half_of_an_answer_does_not_wait_for_the_first() -> None:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_first_key_that_cannot_be_printed_is_revoked(database: Path) -> None:
+def test_a_first_key_that_cannot_be_printed_is_revoked(database: Database) -> None:
     with Path("/dev/full").open("w") as full:
         command = [*PROGRAM, "serve", "--port", "0", *ADA, "--database", str(database)]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), check=False)
@@ -282,7 +276,7 @@ def test_a_first_key_that_cannot_be_printed_is_revoked(database: Path) -> None:
     assert done.stderr == "mcp-keys-server: standard input or output cannot be used: No space left on device\n"
 
 
-def test_what_comes_before_a_body_may_come_in_parts(database: Path) -> None:
+def test_what_comes_before_a_body_may_come_in_parts(database: Database) -> None:
     with running_server(database) as server:
         address = urlsplit(server.base_url)
         with socket.create_connection((address.hostname, address.port)) as connection:
@@ -294,7 +288,7 @@ def test_what_comes_before_a_body_may_come_in_parts(database: Path) -> None:
             assert connection.recv(1_000).startswith(b"HTTP/1.1 200 ")
 
 
-def test_links_lead_to_where_it_was_served_last(database: Path) -> None:
+def test_links_lead_to_where_it_was_served_last(database: Database) -> None:
     at = ("--database", str(database))
     with running_server(database) as server:
         invited = json.loads(run("users", "invite", "eve", "--json", *at).stdout)["url"]
@@ -304,6 +298,6 @@ def test_links_lead_to_where_it_was_served_last(database: Path) -> None:
     assert "  https://keys.example.com/keys/invitation/" in elsewhere
 
 
-def test_a_stop_at_the_very_moment_of_the_start_is_obeyed(database: Path) -> None:
+def test_a_stop_at_the_very_moment_of_the_start_is_obeyed(database: Database) -> None:
     with running_server(database, *ADA) as server:
         assert server.stop() == 0

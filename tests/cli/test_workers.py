@@ -20,15 +20,11 @@ from click.testing import CliRunner
 
 from mcp_keys_server.cli.program import program
 from mcp_keys_server.server.workers import keep_workers, wait_for_other_threads
+from tests.databases import Database
 from tests.running_server import ADA, PROGRAM, SECONDS_TO_STOP, RunningServer, environment, run, running_server
 
 TWO = ("--workers", "2", *ADA)
 INLINE = {"MCP_KEYS_SECRET_DELIVERY": "inline"}
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "keys.db"
 
 
 def children(pid: int) -> list[int]:
@@ -86,7 +82,7 @@ class Connection:
         self._http.close()
 
 
-def test_a_revocation_through_one_worker_holds_for_the_next_request_to_each(database: Path) -> None:
+def test_a_revocation_through_one_worker_holds_for_the_next_request_to_each(database: Database) -> None:
     with running_server(database, *TWO, **INLINE) as server:
         workers = children(server.process.pid)
         assert len(workers) == 2
@@ -109,7 +105,7 @@ def test_a_revocation_through_one_worker_holds_for_the_next_request_to_each(data
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("at", ["the keeper", "all of them"])
-def test_a_stop_ends_all_of_them_in_order(database: Path, how: signal.Signals, at: str) -> None:
+def test_a_stop_ends_all_of_them_in_order(database: Database, how: signal.Signals, at: str) -> None:
     with running_server(database, *TWO) as server:
         workers = children(server.process.pid)
         with closing(Connection(server)) as connection:
@@ -121,10 +117,10 @@ def test_a_stop_ends_all_of_them_in_order(database: Path, how: signal.Signals, a
             assert server.process.wait(SECONDS_TO_STOP) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
         assert "Traceback" not in server.log.read_text()
-    assert [entry.name for entry in database.parent.iterdir() if entry.suffix != ".log"] == ["keys.db"]
+    assert database.files() == database.files_at_rest()
 
 
-def test_a_stop_while_they_start_is_obeyed_in_order(database: Path) -> None:
+def test_a_stop_while_they_start_is_obeyed_in_order(database: Database) -> None:
     command = [*PROGRAM, "serve", "--database", str(database), "--port", "0", *TWO]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()) as keeper:
         until(lambda: len(children(keeper.pid)) > 0)
@@ -135,7 +131,7 @@ def test_a_stop_while_they_start_is_obeyed_in_order(database: Path) -> None:
     assert not any(is_running(pid) for pid in workers)
 
 
-def test_a_worker_that_is_killed_is_replaced(database: Path) -> None:
+def test_a_worker_that_is_killed_is_replaced(database: Database) -> None:
     with running_server(database, *TWO) as server:
         before = children(server.process.pid)
         killed, stays = before
@@ -150,7 +146,7 @@ def test_a_worker_that_is_killed_is_replaced(database: Path) -> None:
         assert server.stop() == 0
 
 
-def test_a_worker_that_dies_again_at_once_is_waited_for_longer(database: Path) -> None:
+def test_a_worker_that_dies_again_at_once_is_waited_for_longer(database: Database) -> None:
     with running_server(database, *TWO) as server:
         stays, *_ = children(server.process.pid)
         for pause in (0, 1, 2):
@@ -162,7 +158,7 @@ def test_a_worker_that_dies_again_at_once_is_waited_for_longer(database: Path) -
         assert server.stop() == 0
 
 
-def test_workers_do_not_outlive_their_keeper(database: Path) -> None:
+def test_workers_do_not_outlive_their_keeper(database: Database) -> None:
     with running_server(database, *TWO) as server:
         workers = children(server.process.pid)
         server.process.kill()
@@ -181,7 +177,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_a_worker_that_does_not_stop_is_killed_and_that_is_said(database: Path) -> None:
+def test_a_worker_that_does_not_stop_is_killed_and_that_is_said(database: Database) -> None:
     with running_server(database, *TWO) as server:
         one, _ = children(server.process.pid)
         with held(one):
@@ -191,7 +187,7 @@ def test_a_worker_that_does_not_stop_is_killed_and_that_is_said(database: Path) 
         assert "not all of its workers ended in order" in server.log.read_text()
 
 
-def test_a_taken_port_is_a_sentence_once(database: Path) -> None:
+def test_a_taken_port_is_a_sentence_once(database: Database) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run("serve", "--workers", "2", "--port", str(taken.getsockname()[1]), "--database", str(database))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
@@ -211,11 +207,11 @@ def test_a_system_that_has_no_process_left_is_asked_again_later(
     assert announced == []
 
 
-def test_without_fork_there_is_one_worker(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fork_there_is_one_worker(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "fork")
     result = CliRunner().invoke(program, ["serve", "--workers", "2", "--database", str(database)])
     assert "there can be only 1" in str(result.exception)
-    assert not database.exists()
+    assert not database.is_there()
 
 
 def test_threads_that_are_about_to_end_are_waited_for() -> None:

@@ -1,22 +1,23 @@
 """One server for all of these tests, and the clients that are installed beside it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.clients.node_clients import NodeClients, installed_node_clients
 from tests.conftest import KEY
+from tests.databases import Database, a_database
 from tests.running_server import ADA, RunningServer, running_server
 
 
 @pytest.fixture(scope="package")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data") / "keys.db"
+def database(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with a_database(kind, tmp_path_factory.mktemp("data")) as empty:
+        yield empty
 
 
 @pytest.fixture(scope="package")
-def server(database: Path) -> Iterator[RunningServer]:
+def server(database: Database) -> Iterator[RunningServer]:
     """It serves Ada, logs all it can, and has logged no key when it stops."""
     with running_server(database, *ADA, MCP_KEYS_LOG_LEVEL="debug", MCP_KEYS_SECRET_DELIVERY="inline") as running:
         yield running

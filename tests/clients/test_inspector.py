@@ -13,6 +13,7 @@ import pytest
 
 from mcp_keys_server.server import client_config
 from tests.clients.node_clients import NodeClients
+from tests.databases import Database
 from tests.running_server import RunningServer, environment
 from tests.server.test_key_tools import TOOLS
 
@@ -54,9 +55,9 @@ class Inspector:
         structured: dict[str, Any] = result_of(await self.answer(target, tool, **arguments))["structuredContent"]
         return structured
 
-    def stdio_target(self, database: Path, key: str, era: str) -> list[str]:
+    def stdio_target(self, database: Database, key: str, era: str) -> list[str]:
         """The program as Claude Desktop is told to start it."""
-        program = client_config.local_program(database)
+        program = client_config.local_program(database.setting)
         made = client_config.snippet(client_config.Client.CLAUDE_DESKTOP, program, alias="local", key=key)
         configuration = json.loads(made.text)
         entry = configuration["mcpServers"]["local"]
@@ -100,7 +101,7 @@ async def test_a_key_made_with_the_inspector_opens_the_endpoint_until_it_is_revo
 
 
 async def test_a_key_made_with_the_inspector_over_stdio_starts_the_program_until_it_is_revoked(
-    server: RunningServer, database: Path, inspector: Inspector
+    server: RunningServer, database: Database, inspector: Inspector
 ) -> None:
     ada = inspector.stdio_target(database, server.first_key, "legacy")
     made = await inspector.call(ada, "create_key", name="Laptop")
@@ -125,7 +126,7 @@ async def test_the_schemas_of_the_tools_are_portable(server: RunningServer, insp
 
 
 async def test_the_tools_over_stdio_are_those_over_http(
-    server: RunningServer, database: Path, inspector: Inspector
+    server: RunningServer, database: Database, inspector: Inspector
 ) -> None:
     over_http = http_target(server.endpoint(), server.first_key, "auto")
     over_stdio = inspector.stdio_target(database, server.first_key, "auto")

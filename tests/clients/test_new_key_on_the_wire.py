@@ -15,6 +15,7 @@ from mcp_types import ElicitRequestParams, ElicitRequestURLParams, ElicitResult
 
 from tests.clients.connections import AUTO, LEGACY, MODERN, call, over_http
 from tests.conftest import KEY
+from tests.databases import a_database
 from tests.person import Person
 from tests.running_server import ADA, RunningServer, running_server
 
@@ -23,9 +24,12 @@ SECONDS = 30
 
 
 @pytest.fixture(scope="module")
-def linking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def linking_server(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """It delivers as it does unless told otherwise."""
-    with running_server(tmp_path_factory.mktemp("data") / "keys.db", *ADA, MCP_KEYS_LOG_LEVEL="debug") as running:
+    with (
+        a_database(kind, tmp_path_factory.mktemp("data")) as database,
+        running_server(database, *ADA, MCP_KEYS_LOG_LEVEL="debug") as running,
+    ):
         yield running
     assert not KEY.search(running.log.read_text())
 
@@ -138,9 +142,8 @@ async def test_an_owner_who_declines_is_left_with_no_key(linking_server: Running
     assert wire.keys() == set()
 
 
-async def test_a_claim_outlives_a_restart(tmp_path: Path) -> None:
-    database = tmp_path / "data" / "keys.db"
-    with anyio.fail_after(SECONDS):
+async def test_a_claim_outlives_a_restart(kind: str, tmp_path: Path) -> None:
+    with a_database(kind, tmp_path / "data") as database, anyio.fail_after(SECONDS):
         with running_server(database, *ADA) as server:
             async with over_http(server.endpoint(), server.first_key, MODERN) as ada:
                 made = await call(ada, "create_key", name="Laptop")

@@ -22,6 +22,7 @@ from tests.clients.connections import (
     sentence_of_refused_call,
 )
 from tests.conftest import KEY
+from tests.databases import Database
 from tests.running_server import PROGRAM, RunningServer, environment, run
 
 pytestmark = pytest.mark.anyio
@@ -31,11 +32,11 @@ IN_EACH_ERA = pytest.mark.parametrize("era", [LEGACY, AUTO, MODERN])
 ENDED = "The API key with which this program was started is no longer valid (expired or revoked)."
 
 
-def stdio_command(database: Path) -> list[str]:
+def stdio_command(database: Database) -> list[str]:
     return [*PROGRAM, "stdio", "--database", str(database)]
 
 
-def stdio_program(database: Path, key: str, era: str, log: Path) -> AbstractAsyncContextManager[Client]:
+def stdio_program(database: Database, key: str, era: str, log: Path) -> AbstractAsyncContextManager[Client]:
     variables = environment(MCP_KEYS_API_KEY=key, MCP_KEYS_SECRET_DELIVERY="inline")
     return over_stdio(stdio_command(database), variables, era, log)
 
@@ -77,7 +78,7 @@ async def test_a_key_made_over_http_opens_the_endpoint_until_it_is_revoked(serve
 
 @pytest.mark.parametrize("era", [LEGACY, AUTO])
 async def test_a_key_made_over_stdio_opens_the_endpoint_and_the_program_until_it_is_revoked(
-    server: RunningServer, database: Path, tmp_path: Path, era: str
+    server: RunningServer, database: Database, tmp_path: Path, era: str
 ) -> None:
     with anyio.fail_after(SECONDS):
         async with stdio_program(database, server.first_key, era, tmp_path / "ada.log") as ada:
@@ -198,9 +199,9 @@ async def test_a_mistyped_key_is_refused(server: RunningServer, era: str) -> Non
 
 
 async def test_the_configuration_for_claude_desktop_starts_the_program(
-    server: RunningServer, database: Path, tmp_path: Path
+    server: RunningServer, database: Database, tmp_path: Path
 ) -> None:
-    program = client_config.local_program(database)
+    program = client_config.local_program(database.setting)
     desktop = client_config.Client.CLAUDE_DESKTOP
     made = client_config.snippet(desktop, program, alias="keys-local", key=server.first_key)
     assert made.text in server.printed
@@ -211,7 +212,7 @@ async def test_the_configuration_for_claude_desktop_starts_the_program(
             assert (await call(client, "whoami"))["user_id"] == "ada"
 
 
-async def test_stdio_prints_nothing_but_json_rpc(server: RunningServer, database: Path, tmp_path: Path) -> None:
+async def test_stdio_prints_nothing_but_json_rpc(server: RunningServer, database: Database, tmp_path: Path) -> None:
     client = {"protocolVersion": REVISION[LEGACY], "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
     asked: list[dict[str, object]] = [
         {"id": 1, "method": "initialize", "params": client},
@@ -252,7 +253,7 @@ async def test_stdio_prints_nothing_but_json_rpc(server: RunningServer, database
         assert (await call(laptop, "whoami"))["key"]["name"] == "Laptop"
 
 
-def test_stdio_with_a_refused_key_says_so_on_standard_error_only(server: RunningServer, database: Path) -> None:
+def test_stdio_with_a_refused_key_says_so_on_standard_error_only(server: RunningServer, database: Database) -> None:
     ended = run("stdio", "--database", str(database), MCP_KEYS_API_KEY=server.first_key[:-1])
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("mcp-keys-server: MCP_KEYS_API_KEY: ")

@@ -120,7 +120,7 @@ async def test_a_field_that_breaks_its_rule_neither_finds_nor_adds_a_user(world:
 
 
 async def test_many_who_add_one_user_at_once_all_find_them(world: World) -> None:
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
         users = await asyncio.gather(
             *(
                 ring.administration.find_or_add_user("eve", email="eve@example.com", name=None)

@@ -114,7 +114,7 @@ async def test_a_claim_is_open_until_its_end_and_not_at_it(world: World) -> None
 async def test_how_long_a_claim_is_open_can_be_set(world: World) -> None:
     ada = await world.principal()
     async with open_key_ring(
-        world.database, bcrypt_cost=CHEAPEST_COST, claim_life=timedelta(seconds=9), clock=world.clock
+        world.address, bcrypt_cost=CHEAPEST_COST, claim_life=timedelta(seconds=9), clock=world.clock
     ) as ring:
         key = await ring.manager.create_unclaimed_key(ada, name="x", requested=NOTHING_SPECIAL)
     assert key.claim == Claim(world.clock.now + timedelta(seconds=9))
@@ -149,7 +149,7 @@ async def test_of_many_claims_at_once_one_makes_a_key(world: World) -> None:
 async def test_of_many_claims_through_many_processes_one_makes_a_key(world: World) -> None:
     ada = await world.principal()
     asked = await ask(world, ada)
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other_ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other_ring:
         rings = [world.ring, other_ring] * 10
         results = await asyncio.gather(
             *(ring.manager.claim_key(ada, key_id=asked.key_id, claimed_from=None) for ring in rings),
@@ -403,7 +403,7 @@ async def test_a_taken_prefix_does_not_spend_the_claim_and_is_minted_again(world
 
 
 async def test_a_restart_between_asking_and_claiming_changes_nothing(world: World) -> None:
-    async with open_world(world.database.with_name("another.db")) as before:
+    async with open_world(world.database.another()) as before:
         ada = await before.principal()
         asked = await ask(before, ada)
     async with open_world(before.database) as after:

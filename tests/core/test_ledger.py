@@ -25,6 +25,7 @@ from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.ledger import BEGINNING, BrokenLedgerError, Doer, EventKind, Head
 from mcp_keys_server.core.policy import KeyPolicy
 from mcp_keys_server.core.records import Person
+from tests.databases import Database, SqliteDatabase
 from tests.world import NOTHING_SPECIAL, World, open_world
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ async def test_whoever_tries_more_than_they_may_is_written_down(world: World) ->
 
 async def test_one_key_too_many_is_written_down(world: World) -> None:
     policy = KeyPolicy(max_live_keys=1)
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, policy=policy, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, policy=policy, clock=world.clock) as ring:
         await ring.manager.create_key(ADA, name="x", requested=NOTHING_SPECIAL)
         with pytest.raises(TooManyKeysError) as refused:
             await ring.manager.create_key(ADA, name="x", requested=NOTHING_SPECIAL, client=CLIENT)
@@ -183,7 +184,7 @@ async def test_what_cannot_be_written_down_is_not_done(world: World) -> None:
     invited = await world.ring.invitations.invite("bob", name="x", requested=NOTHING_SPECIAL)
     disabled, _ = await world.key("bob")
     await world.ring.administration.disable_key(disabled.key_id)
-    world.sql("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    world.database.refuse("INSERT", "events", saying="no room")
     tables = [f"SELECT * FROM {table}" for table in ("users", "keys", "claims", "secrets", "events")]
     before = [world.sql(table) for table in tables]
     operator, manager = world.ring.administration, world.ring.manager
@@ -243,7 +244,7 @@ async def test_a_user_sees_what_was_done_to_their_keys_and_to_nobody_elses(world
 
 
 async def test_entries_of_many_writers_are_one_chain(world: World) -> None:
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
         rings = [world.ring, other] * 15
         await asyncio.gather(*(ring.administration.add_user(f"user{number}") for number, ring in enumerate(rings)))
     assert (await world.ring.administration.verify_events()).number == 32
@@ -333,7 +334,8 @@ def write_anew(rows: Rows, chance: random.Random) -> None:
 WAYS = (flip, flip, flip, flip, empty, delete, delete_and_close_ranks, swap, truncate, insert, write_anew)
 
 
-async def test_each_of_a_thousand_changes_by_other_hands_is_found(world: World) -> None:
+async def test_each_of_a_thousand_changes_by_other_hands_is_found(sqlite_world: World) -> None:
+    world = sqlite_world
     ada = await world.principal()
     for number in range(4):
         made, _ = await world.ring.manager.create_key(ada, name=f"Küche {number}", requested=NOTHING_SPECIAL)
@@ -341,7 +343,7 @@ async def test_each_of_a_thousand_changes_by_other_hands_is_found(world: World) 
     head = await world.ring.administration.verify_events()
     rows = world.sql(f"SELECT {', '.join(COLUMNS)} FROM events ORDER BY number")
     chance = random.Random(4)  # noqa: S311 - so that a failure comes again
-    with closing(sqlite3.connect(world.database, isolation_level=None)) as hands:
+    with closing(sqlite3.connect(world.address, isolation_level=None)) as hands:
         hands.execute("DROP TRIGGER an_event_is_never_changed")
         hands.execute("DROP TRIGGER an_event_is_never_removed")
         hands.execute("PRAGMA synchronous = OFF")
@@ -367,12 +369,12 @@ async def test_each_of_a_thousand_changes_by_other_hands_is_found(world: World) 
     assert await world.ring.administration.verify_events(head) == head
 
 
-async def test_an_older_copy_of_the_file_is_noticed_by_who_kept_the_head(world: World) -> None:
+async def test_an_older_copy_of_the_file_is_noticed_by_who_kept_the_head(sqlite_world: World) -> None:
+    world = sqlite_world
     record, _ = await world.key()
-    copy = world.database.with_name("copy.db")
-    with closing(sqlite3.connect(world.database)) as connection:
-        connection.execute("VACUUM INTO ?", (str(copy),))
-    copy.chmod(0o600)
+    copy = SqliteDatabase(Path(world.address).with_name("copy.db"))
+    world.sql(f"VACUUM INTO '{copy}'")
+    copy.path.chmod(0o600)
     old = await world.ring.administration.verify_events()
     await world.ring.administration.revoke_key(record.key_id, reason="stolen")
     head = await world.ring.administration.verify_events(old)
@@ -385,10 +387,10 @@ async def test_an_older_copy_of_the_file_is_noticed_by_who_kept_the_head(world: 
             await restored.ring.administration.verify_events(head)
 
 
-async def test_entries_are_told_apart_by_their_file(tmp_path: Path) -> None:
+async def test_entries_are_told_apart_by_their_database(database: Database) -> None:
     heads: list[Head] = []
-    for name in ("one", "other"):
-        async with open_world(tmp_path / name / "keys.db") as world:
+    for one in (database, database.another()):
+        async with open_world(one) as world:
             world.clock.now += timedelta(seconds=len(heads))
             await world.ring.administration.add_user("eve")
             heads.append(await world.ring.administration.verify_events())
@@ -430,7 +432,8 @@ def test_what_is_no_head_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "spelling", ["2026-11-21 12:00:00.000000+00:00", "2026-11-21T12:00:00Z", "20261121T120000+0000"]
 )
-async def test_a_moment_in_another_spelling_is_a_change_too(world: World, spelling: str) -> None:
+async def test_a_moment_in_another_spelling_is_a_change_too(sqlite_world: World, spelling: str) -> None:
+    world = sqlite_world
     world.sql("DROP TRIGGER an_event_is_never_changed")
     await world.ring.administration.verify_events()
     world.sql(f"UPDATE events SET at = '{spelling}' WHERE number = 2")

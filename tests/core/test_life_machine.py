@@ -2,14 +2,21 @@
 
 import asyncio
 import tempfile
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from mcp_keys_server import (
     ApiKey,
@@ -23,6 +30,7 @@ from mcp_keys_server import (
 )
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import Actor, Person
+from tests.databases import a_database
 from tests.world import SettableClock
 
 ADA = Person("ada")
@@ -83,12 +91,16 @@ class Key:
 
 
 class LifeOfKeys(RuleBasedStateMachine):
-    """One file, opened twice, and beside it what should be in it."""
+    """One database, opened twice, and beside it what should be in it."""
+
+    KIND = "sqlite"
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
+        self.left = ExitStack()
+        folder = self.left.enter_context(tempfile.TemporaryDirectory())
+        self.database = self.left.enter_context(a_database(self.KIND, Path(folder)))
         self.clock = SettableClock()
         self.keys: list[Key] = []
         self.spent: list[ApiKey] = []
@@ -103,8 +115,8 @@ class LifeOfKeys(RuleBasedStateMachine):
         self.create_by_operator(0, RequestedGrant(frozenset(SCOPES)))
 
     def open(self) -> None:
-        path, stack = Path(self.folder.name) / "keys.db", AsyncExitStack()
-        ring = open_key_ring(path, bcrypt_cost=CHEAPEST_COST, clock=self.clock)
+        stack = AsyncExitStack()
+        ring = open_key_ring(str(self.database), bcrypt_cost=CHEAPEST_COST, clock=self.clock)
         self.rings.append(self.runner.run(stack.enter_async_context(ring)))
         self.opened.append(stack)
 
@@ -112,7 +124,7 @@ class LifeOfKeys(RuleBasedStateMachine):
         for stack in self.opened:
             self.runner.run(stack.aclose())
         self.runner.close()
-        self.folder.cleanup()
+        self.left.close()
 
     # Who does it, and to what.
 
@@ -329,7 +341,13 @@ class LifeOfKeys(RuleBasedStateMachine):
             assert len([secret for secret in key.secrets if secret.ends_at is None]) <= 1
 
 
-TestLifeOfKeys = LifeOfKeys.TestCase
-TestLifeOfKeys.settings = settings(
-    max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+def test_whatever_is_done_in_whatever_order_what_holds_is_what_should(kind: str) -> None:
+    class LifeInOneKind(LifeOfKeys):
+        KIND = kind
+
+    run_state_machine_as_test(
+        LifeInOneKind,
+        settings=settings(
+            max_examples=15, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -42,7 +42,7 @@ ENDS = [
 
 @asynccontextmanager
 async def ring_with(world: World, policy: KeyPolicy) -> AsyncIterator[KeyRing]:
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, policy=policy, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, policy=policy, clock=world.clock) as ring:
         yield ring
 
 

@@ -154,7 +154,7 @@ async def test_the_use_of_each_secret_is_noted(world: World) -> None:
     record, old = await world.key()
     _, new = await rotate(world, record)
     used = []
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         for key in (old, new, new):
             world.clock.advance(minutes=1)
             used.append(world.clock.now)
@@ -328,7 +328,7 @@ async def test_a_taken_prefix_is_minted_again_and_ends_no_secret(world: World) -
 @pytest.mark.parametrize("hours", [0, 24])
 async def test_many_rotations_at_once_leave_at_most_two_secrets(world: World, hours: float) -> None:
     record, old = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
         rings = [world.ring, other] * 25
         results = await asyncio.gather(
             *(ring.manager.rotate_key(ADA, key_id=record.key_id, overlap_hours=hours) for ring in rings),

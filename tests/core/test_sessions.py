@@ -156,10 +156,10 @@ async def test_sessions_of_long_ago_are_forgotten_when_a_new_one_begins(world: W
 
 
 async def test_a_session_goes_on_in_every_process_and_after_a_restart(world: World) -> None:
-    async with open_world(world.database.with_name("another.db")) as before:
+    async with open_world(world.database.another()) as before:
         ada = await before.principal()
         token = await begin(before, ada)
-        async with open_key_ring(before.database, bcrypt_cost=CHEAPEST_COST, clock=before.clock) as other:
+        async with open_key_ring(before.address, bcrypt_cost=CHEAPEST_COST, clock=before.clock) as other:
             assert await other.sessions.principal(token) == ada
     async with open_world(before.database) as after:
         assert await after.ring.sessions.principal(token) == ada

@@ -444,9 +444,6 @@ async def test_the_operator_finds_keys_by_what_is_known_of_them(world: World) ->
 
 async def test_a_key_that_other_hands_removed_meanwhile_is_not_found(world: World) -> None:
     record, _ = await world.key()
-    world.sql(
-        "CREATE TRIGGER gone AFTER UPDATE ON keys BEGIN "
-        "DELETE FROM secrets WHERE key_id = NEW.key_id; DELETE FROM keys WHERE key_id = NEW.key_id; END"
-    )
+    world.database.do_after("UPDATE", "keys", "DELETE FROM secrets", "DELETE FROM keys")
     with pytest.raises(KeyNotFoundError):
         await world.ring.administration.revoke_key(record.key_id, reason=None)

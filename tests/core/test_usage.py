@@ -18,7 +18,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 async def test_uses_are_counted_and_written_when_the_database_is_closed(world: World) -> None:
     record, key = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         for _ in range(3):
             world.clock.advance(minutes=1)
             await ring.verifier.verify(key.reveal())
@@ -28,7 +28,7 @@ async def test_uses_are_counted_and_written_when_the_database_is_closed(world: W
 
 async def test_uses_are_written_while_the_database_is_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usage, "SECONDS_BETWEEN_WRITES", 0)
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         _, key = await ring.administration.create_key("ada", name="x", requested=RequestedGrant())
         await ring.verifier.verify(key.reveal())
         with anyio.fail_after(10):
@@ -38,7 +38,7 @@ async def test_uses_are_written_while_the_database_is_open(world: World, monkeyp
 
 async def test_a_refused_key_is_not_counted(world: World) -> None:
     record, key = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         await ring.administration.revoke_key(record.key_id, reason=None)
         with pytest.raises(Exception, match="revoked"):
             await ring.verifier.verify(key.reveal())
@@ -47,7 +47,7 @@ async def test_a_refused_key_is_not_counted(world: World) -> None:
 
 async def test_writing_a_use_does_not_bring_back_a_revoked_key(world: World) -> None:
     record, key = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
         await other.verifier.verify(key.reveal())
         await world.ring.administration.revoke_key(record.key_id, reason="lost")
     written = (await world.ring.administration.list_keys(include_ended=True))[0]

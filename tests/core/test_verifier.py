@@ -18,7 +18,6 @@ from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
 from mcp_keys_server.core.records import SecretRecord
 from mcp_keys_server.core.usage import UsageLog
-from mcp_keys_server.stores.sqlite_store import SqliteStore
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -74,7 +73,7 @@ async def test_a_forgery_under_a_leaked_checksum_secret_does_not_open_the_key_of
 async def test_a_revoked_key_costs_no_bcrypt(world: World, bcrypt_calls: list[str]) -> None:
     record, key = await world.key()
     await world.ring.administration.revoke_key(record.key_id, reason=None)
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST) as restarted:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST) as restarted:
         bcrypt_calls.clear()
         with pytest.raises(InvalidApiKeyError):
             await restarted.verifier.verify(key.reveal())
@@ -83,7 +82,7 @@ async def test_a_revoked_key_costs_no_bcrypt(world: World, bcrypt_calls: list[st
 
 async def test_bcrypt_runs_once_in_the_life_of_a_process(world: World, bcrypt_calls: list[str]) -> None:
     _, key = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
         bcrypt_calls.clear()
         for _ in range(3):
             await restarted.verifier.verify(key.reveal())
@@ -115,7 +114,7 @@ async def test_a_hash_that_is_exchanged_while_bcrypt_runs_is_checked_itself(worl
 
 async def test_a_raised_cost_rehashes_a_key_on_its_next_first_use(world: World, bcrypt_calls: list[str]) -> None:
     _, key = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=5, clock=world.clock) as dearer:
+    async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock) as dearer:
         bcrypt_calls.clear()
         await dearer.verifier.verify(key.reveal())
         stored = await dearer.store.read_secret(key.prefix)
@@ -127,7 +126,7 @@ async def test_a_raised_cost_rehashes_a_key_on_its_next_first_use(world: World, 
 
 
 async def test_a_lowered_cost_leaves_hashes_alone(world: World) -> None:
-    async with open_key_ring(world.database, bcrypt_cost=5, clock=world.clock) as dearer:
+    async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock) as dearer:
         _, key = await dearer.administration.create_key("ada", name="x", requested=RequestedGrant())
     await world.ring.verifier.verify(key.reveal())
     stored = await world.ring.store.read_secret(key.prefix)
@@ -137,8 +136,8 @@ async def test_a_lowered_cost_leaves_hashes_alone(world: World) -> None:
 
 async def test_a_stronger_hash_that_cannot_be_kept_does_not_keep_the_key_out(world: World) -> None:
     _, key = await world.key()
-    await in_the_database(world, "CREATE TRIGGER no BEFORE UPDATE ON secrets BEGIN SELECT RAISE(ABORT, 'full'); END")
-    async with open_key_ring(world.database, bcrypt_cost=5, clock=world.clock) as dearer:
+    world.database.refuse("UPDATE", "secrets", saying="full")
+    async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock) as dearer:
         await dearer.verifier.verify(key.reveal())
 
 
@@ -154,7 +153,7 @@ async def test_one_hundred_thousand_malformed_keys_reach_neither_store_nor_bcryp
     world: World, bcrypt_calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, key = await world.key()
-    reads = count_reads(monkeypatch)
+    reads = count_reads(world, monkeypatch)
     bcrypt_calls.clear()
     for number in range(100_000):
         with pytest.raises(InvalidApiKeyError):
@@ -200,15 +199,15 @@ def bcrypt_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def count_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     reads: list[str] = []
-    real = SqliteStore.read_secret
+    real = world.ring.store.read_secret
 
-    async def counted(store: SqliteStore, prefix: str) -> SecretRecord | None:
+    async def counted(prefix: str) -> SecretRecord | None:
         reads.append(prefix)
-        return await real(store, prefix)
+        return await real(prefix)
 
-    monkeypatch.setattr(SqliteStore, "read_secret", counted)
+    monkeypatch.setattr(world.ring.store, "read_secret", counted)
     return reads
 
 
@@ -236,29 +235,25 @@ async def refusal(world: World, presented: str) -> InvalidApiKeyError:
 
 async def in_the_database(world: World, statement: str) -> None:
     """Change the database from outside."""
-    import aiosqlite
-
-    async with aiosqlite.connect(world.database) as connection:
-        await connection.execute(statement)
-        await connection.commit()
+    world.sql(statement)
 
 
 async def test_first_uses_of_many_keys_at_once_are_all_answered(world: World) -> None:
     keys = [(await world.key())[1] for _ in range(20)]
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
         principals = await asyncio.gather(*(restarted.verifier.verify(key.reveal()) for key in keys for _ in range(5)))
     assert len({principal.key_id for principal in principals}) == 20
 
 
 async def test_the_address_of_the_client_is_noted_with_the_use(world: World) -> None:
     _, key = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         await ring.verifier.verify(key.reveal(), client="192.0.2.1")
         await ring.verifier.verify(key.reveal(), client="2001:db8::7")
     (used,) = await world.ring.administration.list_keys()
     assert (used.use_count, used.last_used_at, used.last_used_from) == (2, world.clock.now, "2001:db8::7")
     world.clock.advance(seconds=1)
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         await ring.verifier.verify(key.reveal())
     (used,) = await world.ring.administration.list_keys()
     assert (used.use_count, used.last_used_at, used.last_used_from) == (3, world.clock.now, None)
@@ -266,7 +261,7 @@ async def test_the_address_of_the_client_is_noted_with_the_use(world: World) -> 
 
 async def test_the_address_of_whoever_is_refused_is_noted_nowhere(world: World) -> None:
     record, key = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         await ring.administration.revoke_key(record.key_id, reason=None)
         with pytest.raises(InvalidApiKeyError):
             await ring.verifier.verify(key.reveal(), client="192.0.2.1")

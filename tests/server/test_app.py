@@ -1,6 +1,3 @@
-import sqlite3
-from contextlib import closing
-
 import httpx2
 import pytest
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
@@ -24,8 +21,7 @@ pytestmark = pytest.mark.anyio
 async def test_health_is_always_fine_and_readiness_is_the_stores(world: World, http: httpx2.AsyncClient) -> None:
     assert (await http.get("/healthz")).json() == {"status": "ok"}
     assert (await http.get("/readyz")).json() == {"status": "ready"}
-    with closing(sqlite3.connect(world.database)) as connection:
-        connection.execute("ALTER TABLE meta RENAME TO gone")
+    world.database.spoil()
     assert (await http.get("/healthz")).status_code == 200
     ready = await http.get("/readyz")
     assert (ready.status_code, ready.headers["retry-after"]) == (503, "5")

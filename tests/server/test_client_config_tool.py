@@ -40,8 +40,8 @@ async def test_an_alias_that_is_none_is_refused(world: World, http: httpx2.Async
 
 async def test_on_stdio_the_client_starts_this_program(world: World) -> None:
     principal = await world.principal()
-    tool = key_tools(world.ring, Settings(database=world.database)).table()["client_config"]
+    tool = key_tools(world.ring, Settings(database=world.database.setting)).table()["client_config"]
     told = await tool.run(Call(principal), tool.arguments.model_validate({"client": "claude-desktop"}))
     entry = json.loads(told.model_dump()["text"])["mcpServers"]["keys"]
-    assert entry["args"][-3:] == ["stdio", "--database", str(world.database)]
+    assert entry["args"][-3:] == ["stdio", "--database", world.address]
     assert entry["env"] == {"MCP_KEYS_API_KEY": "YOUR_KEY"}

@@ -5,7 +5,6 @@ import json
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,6 +14,7 @@ import pytest
 
 from mcp_keys_server import RequestedGrant
 from mcp_keys_server.core.records import Person
+from tests.databases import Database
 from tests.running_server import ADA, RunningServer, run, running_server
 from tests.server.calls import MODERN, call, post
 from tests.world import World
@@ -100,15 +100,14 @@ async def a_client(server: RunningServer) -> AsyncIterator[httpx2.AsyncClient]:
         yield http
 
 
-async def revoke(database: Path, key_id: str) -> None:
+async def revoke(database: Database, key_id: str) -> None:
     def in_a_process_of_its_own() -> subprocess.CompletedProcess[str]:
         return run("keys", "revoke", key_id, "--database", str(database))
 
     assert (await anyio.to_thread.run_sync(in_a_process_of_its_own)).returncode == 0
 
 
-async def test_a_revocation_on_the_command_line_ends_a_call_that_waits(tmp_path: Path) -> None:
-    database = tmp_path / "data" / "keys.db"
+async def test_a_revocation_on_the_command_line_ends_a_call_that_waits(database: Database) -> None:
     with running_server(database, *ADA, MCP_KEYS_LOG_LEVEL="debug") as server:
         async with a_client(server) as http:
             key = server.first_key

@@ -1,5 +1,3 @@
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -223,8 +221,7 @@ async def test_an_unknown_tool_is_an_error_that_names_those_there_are(world: Wor
 
 async def test_a_store_that_fails_within_a_call_says_to_try_again(world: World, http: httpx2.AsyncClient) -> None:
     _, key = await world.key()
-    with closing(sqlite3.connect(world.database)) as connection:
-        connection.execute("CREATE TRIGGER no BEFORE INSERT ON keys BEGIN SELECT RAISE(ABORT, 'disk on fire'); END")
+    world.database.refuse("INSERT", "keys", saying="disk on fire")
     answer = await call(http, key, "create_key", {"name": "x"})
     assert answer.is_error
     assert "Try again" in answer.text

@@ -10,5 +10,5 @@ from tests.world import World
 @pytest.fixture
 async def other_ring(world: World) -> AsyncIterator[KeyRing]:
     """The same database, opened a second time."""
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         yield ring

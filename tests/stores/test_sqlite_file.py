@@ -16,17 +16,24 @@ from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import KnownSecret, Person
 from mcp_keys_server.stores import sqlite_file
+from mcp_keys_server.stores.migration_scripts import migrations
 from mcp_keys_server.stores.sqlite_connections import open_connections
+from tests.databases import SqliteDatabase
 from tests.world import NOTHING_SPECIAL, World, open_world
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def kind() -> str:
+    return "sqlite"
 
 
 async def test_a_new_database_is_private_in_a_private_folder(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
     previous = os.umask(0)
     try:
-        async with open_world(folder / "keys.db") as world:
+        async with open_world(SqliteDatabase(folder / "keys.db")) as world:
             await world.key()
             modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in folder.iterdir()}
     finally:
@@ -37,7 +44,7 @@ async def test_a_new_database_is_private_in_a_private_folder(tmp_path: Path) -> 
 
 async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: World) -> None:
     async def asked(pragma: str) -> object:
-        async with open_connections(world.database) as connections:
+        async with open_connections(Path(world.address)) as connections:
             rows = await connections._writer.execute_fetchall(f"PRAGMA {pragma}")
         return next(iter(rows))[0]
 
@@ -51,9 +58,9 @@ async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: W
 
 async def test_a_database_is_opened_again_with_all_that_is_in_it(tmp_path: Path) -> None:
     path = tmp_path / "a folder with ? and # and %41" / "keys.db"
-    async with open_world(path) as world:
+    async with open_world(SqliteDatabase(path)) as world:
         record, key = await world.key()
-    async with open_world(path) as again:
+    async with open_world(SqliteDatabase(path)) as again:
         assert (await again.ring.verifier.verify(key.reveal())).key_id == record.key_id
 
 
@@ -63,7 +70,7 @@ async def test_many_who_start_at_once_share_one_database(tmp_path: Path) -> None
         for _ in range(8):
             group.start_soon(anyio.to_thread.run_sync, lambda: sqlite_file.prepare(path))
     assert [entry.name for entry in tmp_path.iterdir()] == ["keys.db"]
-    async with open_world(path) as one, open_world(path) as other:
+    async with open_world(SqliteDatabase(path)) as one, open_world(SqliteDatabase(path)) as other:
         _, key = await one.key()
         await other.ring.verifier.verify(key.reveal())
 
@@ -181,13 +188,13 @@ async def test_a_database_of_the_schema_before_is_brought_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "keys.db"
-    async with open_world(path) as world:
+    async with open_world(SqliteDatabase(path)) as world:
         record, _ = await world.key()
-    version = len(sqlite_file._migrations()) + 1
-    now = [*sqlite_file._migrations(), (version, "CREATE TABLE later (x);\nCREATE TABLE\nlatest (x);")]
-    monkeypatch.setattr(sqlite_file, "_migrations", lambda: now)
+    version = len(migrations("sqlite")) + 1
+    now = [*migrations("sqlite"), (version, "CREATE TABLE later (x);\nCREATE TABLE\nlatest (x);")]
+    monkeypatch.setattr(sqlite_file, "migrations", lambda _: now)
     for _ in range(2):
-        async with open_world(path) as world:
+        async with open_world(SqliteDatabase(path)) as world:
             assert (await world.ring.administration.list_keys())[0].key_id == record.key_id
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (version,)
@@ -196,11 +203,11 @@ async def test_a_database_of_the_schema_before_is_brought_up_to_date(
 
 async def test_a_copy_that_lost_its_write_ahead_log_gets_one_again(world: World) -> None:
     _, key = await world.key()
-    copy = world.database.with_name("copy.db")
-    with closing(sqlite3.connect(world.database)) as connection:
+    copy = Path(world.address).with_name("copy.db")
+    with closing(sqlite3.connect(Path(world.address))) as connection:
         connection.execute("VACUUM INTO ?", (str(copy),))
     copy.chmod(0o600)
-    async with open_world(copy) as copied:
+    async with open_world(SqliteDatabase(copy)) as copied:
         await copied.ring.verifier.verify(key.reveal())
         with closing(sqlite3.connect(copy)) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -209,7 +216,7 @@ async def test_a_copy_that_lost_its_write_ahead_log_gets_one_again(world: World)
 async def test_the_database_itself_refuses_to_undo_a_revocation(world: World) -> None:
     record, _ = await world.key()
     await world.ring.administration.revoke_key(record.key_id, reason=None)
-    with closing(sqlite3.connect(world.database)) as connection:
+    with closing(sqlite3.connect(Path(world.address))) as connection:
         for undo in ("NULL", "'2099-01-01T00:00:00.000000+00:00'"):
             with pytest.raises(sqlite3.IntegrityError, match="never undone"):
                 connection.execute(f"UPDATE keys SET revoked_at = {undo}")
@@ -237,7 +244,7 @@ def make_first_schema(path: Path, key: ApiKey, checksum_secret: bytes) -> None:
     """A database as the first version made it, with a user, a key and its secret."""
     noon = "2026-11-01T12:00:00.000000+00:00"
     key_hash = bcrypt.hashpw(key.reveal().encode(), bcrypt.gensalt(CHEAPEST_COST)).decode()
-    number, script = sqlite_file._migrations()[0]
+    number, script = migrations("sqlite")[0]
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA application_id = 0x4D4B5331")
@@ -260,7 +267,7 @@ async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys
     make_first_schema(path, key, checksum_secret)
     noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
     for _ in range(2):
-        async with open_world(path) as world:
+        async with open_world(SqliteDatabase(path)) as world:
             principal = await world.ring.verifier.verify(key.reveal())
             record = await world.ring.manager.current_key(principal)
             assert record == KeyRecord(
@@ -277,7 +284,7 @@ async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys
             assert record.use_count >= 7
             assert await world.ring.administration.list_users() == [UserRecord("ada", "ada@example.com", "Ada", noon)]
             assert world.sql("PRAGMA user_version") == [(3,)]
-    async with open_world(path) as world:
+    async with open_world(SqliteDatabase(path)) as world:
         principal = await world.ring.verifier.verify(key.reveal())
         asked = await world.ring.manager.create_unclaimed_key(principal, name="x", requested=NOTHING_SPECIAL)
         _, claimed = await world.ring.manager.claim_key(principal, key_id=asked.key_id, claimed_from=None)

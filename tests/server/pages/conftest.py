@@ -1,9 +1,8 @@
 """Visitors of the pages, in the same process."""
 
 import re
-import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from html import unescape
 from typing import Protocol
 
@@ -135,7 +134,4 @@ def text_of(answer: httpx2.Response) -> str:
 
 
 def in_the_database(world: World, *statements: str) -> None:
-    with closing(sqlite3.connect(world.database)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-        connection.commit()
+    world.sql(*statements)

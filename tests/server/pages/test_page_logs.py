@@ -83,7 +83,7 @@ async def test_no_log_at_any_level_holds_a_code_a_session_or_a_key(
     await visitor.get(f"{path}x")
     await visitor.post(f"{path}/revoke")
     await visitor.sign_in(second)
-    world.database.unlink()
+    world.database.spoil()
     await visitor.get(path)
     await visitor.sign_in(second)
     log = "\n".join(record.getMessage() + str(record.exc_info) for record in caplog.records)

@@ -70,8 +70,7 @@ async def test_a_cookie_of_anything_is_no_session(visitor: Visitor) -> None:
 
 
 async def test_what_is_stored_of_a_session_opens_none(world: World, ada: Visitor) -> None:
-    raw = world.database.read_bytes() + world.database.with_name(f"{world.database.name}-wal").read_bytes()
-    assert ada.session.encode() not in raw
+    assert ada.session.encode() not in world.stored_bytes()
 
 
 async def test_a_session_ends_at_once_with_its_key(world: World, visitor: Visitor) -> None:

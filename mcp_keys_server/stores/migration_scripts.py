@@ -1,0 +1,11 @@
+"""The numbered scripts that make the tables."""
+
+from importlib.resources import files
+from typing import Literal
+
+
+def migrations(database: Literal["postgres", "sqlite"]) -> list[tuple[int, str]]:
+    """Those of this database with their numbers, in order."""
+    folder = files("mcp_keys_server.stores") / "migrations" / database
+    scripts = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return [(int(entry.name.partition("_")[0]), entry.read_text(encoding="utf-8")) for entry in scripts]

@@ -1,0 +1,54 @@
+"""A database opened, whichever it is."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+from mcp_keys_server.core.errors import UnusableDatabaseError
+from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.sessions import SessionStore
+from mcp_keys_server.stores.postgres_url import PostgresUrl, is_postgres_url
+from mcp_keys_server.stores.sql_sessions import SqlSessions
+from mcp_keys_server.stores.sqlite_connections import open_connections
+from mcp_keys_server.stores.sqlite_store import SqliteStore
+
+Database: TypeAlias = str | PathLike[str] | PostgresUrl
+"""The path of an SQLite file, or the URL of a PostgreSQL database."""
+DEFAULT_CONNECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedDatabase:
+    store: KeyStore
+    sessions: SessionStore
+    after_every_write: Callable[[Callable[[], None]], None]
+    """Tells what is to be called after each write of this process, and perhaps after those of others."""
+
+
+@asynccontextmanager
+async def open_database(
+    database: Database, *, create: bool = True, connections: int = DEFAULT_CONNECTIONS
+) -> AsyncIterator[OpenedDatabase]:
+    """
+    Raises:
+        UnusableDatabaseError: It cannot be made or used; the message says what to do.
+        InvalidFieldError: It is a URL, and of none that there can be.
+    """
+    if isinstance(database, str) and is_postgres_url(database):
+        database = PostgresUrl(database)
+    if not isinstance(database, PostgresUrl):
+        async with open_connections(Path(database), create=create) as file:
+            yield OpenedDatabase(SqliteStore(file), SqlSessions(file), file.after_every_write)
+        return
+    try:  # here, because the driver is there only where it was asked for
+        from mcp_keys_server.stores.postgres_connections import open_postgres  # noqa: PLC0415
+        from mcp_keys_server.stores.postgres_store import PostgresStore  # noqa: PLC0415
+    except ImportError:
+        raise UnusableDatabaseError(
+            "PostgreSQL needs one more package; run: pip install 'mcp-keys-server[postgres]'"
+        ) from None
+    async with open_postgres(database, create=create, most=connections) as server:
+        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), server.after_every_write)

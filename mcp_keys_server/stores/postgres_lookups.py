@@ -1,0 +1,116 @@
+"""Reading the records of secrets: on one connection, all that wait at a moment with one statement."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.stores import postgres_statements as sql
+from mcp_keys_server.stores.postgres_connecting import Connect, Connection, reason, trouble
+from mcp_keys_server.stores.sql_database import Row
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.prepared_stmt import PreparedStatement
+
+logger = logging.getLogger(__name__)
+
+_Asked: TypeAlias = dict[str, list[asyncio.Future[Row | None]]]
+
+
+class PostgresLookups:
+    """Whoever asks while a statement is on its way waits for the next one: what it gives was never read too early.
+
+    That costs a fraction of what a connection for each of them would. The same connection hears what other processes
+    have changed, which only speeds up what is looked at twice a second anyway.
+    """
+
+    def __init__(self, connect: Connect, channel: str, heard: Callable[[], None]) -> None:
+        self._connect = connect
+        self._channel = channel
+        self._heard = heard
+        self._connection: Connection | None = None
+        self._statement: PreparedStatement[asyncpg.Record] | None = None
+        self._waiting: _Asked = {}
+        self._carrier: asyncio.Task[None] | None = None
+        self._is_lost = False
+
+    async def look_up(self, prefix: str) -> Row | None:
+        """The row of the secret with this prefix, as it is at some moment between the call and its answer.
+
+        Raises:
+            StoreUnavailableError: PostgreSQL does not answer.
+        """
+        found: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(prefix, []).append(found)
+        if self._carrier is None:
+            self._carrier = asyncio.create_task(self._carry())
+        return await found
+
+    async def close(self) -> None:
+        if self._carrier is not None:
+            self._carrier.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._carrier
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def _carry(self) -> None:
+        asked: _Asked = {}
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, {}
+                await self._answer(asked)
+        finally:
+            self._carrier = None
+            for left in (asked, self._waiting):  # when it is being closed; nobody otherwise
+                _refuse(left, StoreUnavailableError("the database is being closed"))
+
+    async def _answer(self, asked: _Asked) -> None:
+        try:
+            rows = {prefix: tuple(row) for prefix, *row in await self._fetch(list(asked))}
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told and the next ones are served
+            self._drop(error)
+            _refuse(asked, trouble(error))
+        else:
+            for prefix, futures in asked.items():
+                for future in futures:
+                    if not future.done():  # whoever asked has gone away
+                        future.set_result(rows.get(prefix))
+
+    async def _fetch(self, prefixes: list[str]) -> "list[asyncpg.Record]":
+        if self._connection is None or self._connection.is_closed():
+            await self._open()
+        assert self._statement is not None  # noqa: S101 - it comes with the connection
+        return await self._statement.fetch(prefixes)
+
+    async def _open(self) -> None:
+        connection = await self._connect()
+        try:
+            self._statement = await connection.prepare(sql.READ_SECRETS)
+            await connection.add_listener(self._channel, lambda *_: self._heard())
+        except BaseException:
+            connection.terminate()
+            raise
+        self._connection = connection
+        if self._is_lost:
+            logger.info("PostgreSQL answers again")
+            self._is_lost = False
+
+    def _drop(self, error: Exception) -> None:
+        # Also when it was only slow: what comes late must not be taken for the answer to a later question.
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+        if not self._is_lost:
+            logger.error("no key can be checked until PostgreSQL answers: %s", reason(error))
+            self._is_lost = True
+
+
+def _refuse(asked: _Asked, error: StoreUnavailableError) -> None:
+    for futures in asked.values():
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)

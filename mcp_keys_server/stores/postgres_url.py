@@ -1,0 +1,66 @@
+"""Where a PostgreSQL database is: its URL, which may hold a password, and the schema in it that is ours."""
+
+import re
+from typing import Final, NoReturn
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from mcp_keys_server.core.errors import InvalidFieldError
+
+SCHEMES: Final = ("postgresql", "postgres")
+OUR_SCHEMA: Final = "mcp_keys"
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,54}")
+
+
+class PostgresUrl:
+    """``postgresql://USER:PASSWORD@HOST:PORT/DATABASE?schema=NAME`` and whatever else libpq's URLs may say.
+
+    Printing it leaves the password out; only ``reveal()`` gives it away.
+    """
+
+    __slots__ = ("_dsn", "_shown", "schema")
+
+    def __init__(self, text: str) -> None:
+        """
+        Raises:
+            InvalidFieldError: It is no such URL.
+        """
+        try:
+            parts = urlsplit(text)
+            asked = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        except ValueError:
+            raise InvalidFieldError("database", "a URL such as postgresql://USER@HOST/DATABASE") from None
+        if parts.scheme not in SCHEMES or parts.fragment:
+            raise InvalidFieldError(
+                "database", "a URL such as postgresql://USER@HOST/DATABASE; in a password, %23 stands for '#'"
+            )
+        self.schema = dict(asked).get("schema", OUR_SCHEMA)
+        if not _SCHEMA.fullmatch(self.schema) or self.schema.startswith("pg_"):
+            raise InvalidFieldError("database", "its schema: a lower-case name of letters, digits and '_'")
+        others = [(name, value) for name, value in asked if name != "schema"]
+        self._dsn = urlunsplit(parts._replace(query=urlencode(others, quote_via=quote)))
+        user, at, host = parts.netloc.rpartition("@")
+        self._shown = f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
+
+    def reveal(self) -> str:
+        """The URL for the driver, with its password and without the schema."""
+        return self._dsn
+
+    def __str__(self) -> str:
+        return self._shown if self.schema == OUR_SCHEMA else f"{self._shown}?schema={self.schema}"
+
+    def __repr__(self) -> str:
+        return f"PostgresUrl({self})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PostgresUrl) and (self._dsn, self.schema) == (other._dsn, other.schema)
+
+    def __hash__(self) -> int:
+        return hash((self._dsn, self.schema))
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a database URL is never pickled or copied")
+
+
+def is_postgres_url(text: str) -> bool:
+    return text.partition("://")[0].lower() in SCHEMES
