@@ -22,8 +22,25 @@ SECONDS_FOR_A_STATEMENT = 4
 SECONDS_OF_AN_IDLE_TRANSACTION = 10
 """After that the server ends one whose process has stopped or lost its network, and with it what it held."""
 
-TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
+TROUBLE = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    ValueError,
+    OverflowError,
+)
 """What the driver and the system say, and what a damaged row gives rise to."""
+
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # of one that the server has ended with a last word
+    ConnectionError,
+)
+"""What is said of a connection that is there no more; of a slow one it is not."""
 
 _SETTINGS = {
     "application_name": "mcp-keys-server",

@@ -13,6 +13,7 @@ from mcp_keys_server.core.errors import StoreUnavailableError, UnusableDatabaseE
 from mcp_keys_server.stores import postgres_schema
 from mcp_keys_server.stores import postgres_statements as sql
 from mcp_keys_server.stores.postgres_connecting import (
+    LOST,
     SECONDS_TO_CONNECT,
     Connect,
     PooledConnection,
@@ -149,8 +150,8 @@ class PostgresConnections:
             ) from None
         try:
             yield connection
-        except TimeoutError:
-            connection.terminate()  # to wait for the server to agree would take as long again
+        except (TimeoutError, *LOST):
+            connection.terminate()  # of a slow one, to wait until the server agrees would take as long again
             raise
         finally:
             await self._pool.release(connection)
@@ -172,7 +173,7 @@ class PostgresConnections:
             try:
                 result = await work(PostgresTransaction(connection))
                 await connection.execute("COMMIT")
-            except TimeoutError:
+            except (TimeoutError, *LOST):
                 raise  # and the connection is dropped
             except BaseException:
                 await connection.execute("ROLLBACK")

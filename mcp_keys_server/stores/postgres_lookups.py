@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.stores import postgres_statements as sql
-from mcp_keys_server.stores.postgres_connecting import Connect, Connection, reason, trouble
+from mcp_keys_server.stores.postgres_connecting import LOST, Connect, Connection, reason, trouble
 from mcp_keys_server.stores.sql_database import Row
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class PostgresLookups:
         self._connection: Connection | None = None
         self._statement: PreparedStatement[asyncpg.Record] | None = None
         self._waiting: _Asked = {}
+        self._asked: _Asked = {}
         self._carrier: asyncio.Task[None] | None = None
         self._is_lost = False
 
@@ -50,29 +51,25 @@ class PostgresLookups:
         return await found
 
     async def close(self) -> None:
+        """Refuse those who wait."""
         if self._carrier is not None:
             self._carrier.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._carrier
-        if self._connection is not None:
-            self._connection.terminate()
+            await asyncio.wait([self._carrier])
+        for left in (self._asked, self._waiting):
+            _refuse(left, StoreUnavailableError("the database is being closed"))
+        self._close()
 
     async def _carry(self) -> None:
-        asked: _Asked = {}
-        try:
-            while self._waiting:
-                asked, self._waiting = self._waiting, {}
-                await self._answer(asked)
-        finally:
-            self._carrier = None
-            for left in (asked, self._waiting):  # when it is being closed; nobody otherwise
-                _refuse(left, StoreUnavailableError("the database is being closed"))
+        while self._waiting:
+            self._asked, self._waiting = self._waiting, {}
+            await self._answer(self._asked)
+        self._carrier = None
 
     async def _answer(self, asked: _Asked) -> None:
         try:
             rows = {prefix: tuple(row) for prefix, *row in await self._fetch(list(asked))}
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told and the next ones are served
-            self._drop(error)
+            self._lose(error)
             _refuse(asked, trouble(error))
         else:
             for prefix, futures in asked.items():
@@ -81,32 +78,38 @@ class PostgresLookups:
                         future.set_result(rows.get(prefix))
 
     async def _fetch(self, prefixes: list[str]) -> "list[asyncpg.Record]":
-        if self._connection is None or self._connection.is_closed():
-            await self._open()
-        assert self._statement is not None  # noqa: S101 - it comes with the connection
-        return await self._statement.fetch(prefixes)
+        if self._statement is not None:
+            # The connection may have been lost while nobody used it, which shows only when somebody does.
+            with suppress(*LOST):
+                return await self._statement.fetch(prefixes)
+            self._close()
+        statement = await self._open()
+        return await statement.fetch(prefixes)
 
-    async def _open(self) -> None:
+    async def _open(self) -> "PreparedStatement[asyncpg.Record]":
         connection = await self._connect()
         try:
-            self._statement = await connection.prepare(sql.READ_SECRETS)
+            statement = await connection.prepare(sql.READ_SECRETS)
             await connection.add_listener(self._channel, lambda *_: self._heard())
         except BaseException:
             connection.terminate()
             raise
-        self._connection = connection
+        self._connection, self._statement = connection, statement
         if self._is_lost:
             logger.info("PostgreSQL answers again")
             self._is_lost = False
+        return statement
 
-    def _drop(self, error: Exception) -> None:
-        # Also when it was only slow: what comes late must not be taken for the answer to a later question.
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
+    def _lose(self, error: Exception) -> None:
+        self._close()
         if not self._is_lost:
             logger.error("no key can be checked until PostgreSQL answers: %s", reason(error))
             self._is_lost = True
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = self._statement = None
 
 
 def _refuse(asked: _Asked, error: StoreUnavailableError) -> None:

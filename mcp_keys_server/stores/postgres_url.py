@@ -63,4 +63,5 @@ class PostgresUrl:
 
 
 def is_postgres_url(text: str) -> bool:
-    return text.partition("://")[0].lower() in SCHEMES
+    scheme, separator, _ = text.partition("://")
+    return bool(separator) and scheme.lower() in SCHEMES

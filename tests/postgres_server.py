@@ -1,0 +1,126 @@
+"""A PostgreSQL server of a test's own, to be stopped, frozen and configured as none should be that others use."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SECONDS_TO_START = 60
+
+
+def _programs() -> Path | None:
+    """Where initdb and the others are, which Debian keeps off the PATH."""
+    found = shutil.which("pg_ctl")
+    folders = [Path(found).parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    return next((folder for folder in folders if (folder / "initdb").exists()), None)
+
+
+PROGRAMS = _programs()
+needs_postgres_programs = pytest.mark.skipif(PROGRAMS is None, reason="needs PostgreSQL's programs: initdb and pg_ctl")
+# PostgreSQL refuses to run as root, and its package has made a user for it.
+ACCOUNT = {"user": "postgres", "group": "postgres"} if os.name == "posix" and os.geteuid() == 0 else {}
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    folder: Path
+    port: int
+
+    def url(self, *, user: str = "postgres", password: str = "", query: str = "") -> str:
+        return f"postgresql://{user}{password and ':' + password}@127.0.0.1:{self.port}/postgres{query}"
+
+    def start(self) -> None:
+        self._control("start", "-w", "-t", str(SECONDS_TO_START), "-l", str(self.folder / "log"))
+
+    def stop(self, mode: str = "immediate") -> None:
+        self._control("stop", "-w", "-m", mode)
+
+    def restart(self, mode: str = "immediate") -> None:
+        self._control("restart", "-w", "-t", str(SECONDS_TO_START), "-m", mode, "-l", str(self.folder / "log"))
+
+    def is_running(self) -> bool:
+        return self._file("postmaster.pid").exists()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All its processes stand still, and its connections stay as they are."""
+        processes = self._processes()
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
+
+    def configure(self, **settings: str) -> None:
+        """In force after a restart at the latest."""
+        with self._file("postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+        if self.is_running():
+            self._control("reload")
+
+    def let_in(self, *lines: str) -> None:
+        """Who may connect, and how: the lines of pg_hba.conf."""
+        self._file("pg_hba.conf").write_text("\n".join([*lines, ""]))
+        if self.is_running():
+            self._control("reload")
+
+    def _file(self, name: str) -> Path:
+        return self.folder / "data" / name
+
+    def _processes(self) -> list[int]:
+        keeper = int(self._file("postmaster.pid").read_text().split("\n")[0])
+        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        return [keeper, *map(int, children)]
+
+    def _control(self, *arguments: str) -> None:
+        _run("pg_ctl", "-D", str(self.folder / "data"), *arguments)
+
+
+@contextmanager
+def a_postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    """Running, and let go of at the end; it trusts everybody on this machine until told otherwise."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    # Not below pytest's folder, into which another account cannot look.
+    folder = Path(tempfile.mkdtemp(prefix="mcp-keys-postgres-"))
+    try:
+        if ACCOUNT:
+            shutil.chown(folder, **ACCOUNT)
+        _run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        server = PostgresServer(folder, port)
+        server.configure(
+            port=str(port), listen_addresses="127.0.0.1", unix_socket_directories=str(folder), **(settings or {})
+        )
+        server.start()
+        try:
+            yield server
+        finally:
+            if server.is_running():
+                server.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _run(program: str, *arguments: str) -> None:
+    assert PROGRAMS is not None
+    done = subprocess.run(
+        [str(PROGRAMS / program), *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # which a server that was started would keep open, and so no pipe
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        check=False,
+        **ACCOUNT,  # type: ignore[call-overload]
+    )
+    assert done.returncode == 0, f"{program} {' '.join(arguments)} ended with {done.returncode}"
