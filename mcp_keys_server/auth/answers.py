@@ -45,6 +45,10 @@ WRONG_ENDPOINT: Final = refusal(
     "This API key does not open this endpoint. A key opens /u/USER_ID/ALIAS/mcp with its owner's user id and an alias "
     "that it may use.",
 )
+NOT_OPENED: Final = refusal(
+    403,
+    "This API key does not open what is here: it is another user's, or of an alias that the key may not use.",
+)
 ONLY_POST: Final = refusal(405, "This endpoint answers POST only.", code=INVALID_REQUEST, allow="POST")
 UNAVAILABLE: Final = refusal(
     503,

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-_CARRIERS = frozenset({b"authorization", b"x-api-key"})
+CARRIERS = frozenset({b"authorization", b"x-api-key"})
+"""The headers in which a key may come."""
 
 
 class NoCredentialError(Exception):
@@ -22,7 +23,7 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
         NoCredentialError: There is none. An empty header, as some clients on Windows send, counts as none.
         SeveralCredentialsError: There are two or more, in whatever headers and of whatever kind.
     """
-    credentials = [(name, value) for name, value in headers if name in _CARRIERS and value.strip()]
+    credentials = [(name, value) for name, value in headers if name in CARRIERS and value.strip()]
     if not credentials:
         raise NoCredentialError
     if len(credentials) > 1:

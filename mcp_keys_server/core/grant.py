@@ -10,7 +10,10 @@ from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 
 KEYS_READ = "keys:read"
 KEYS_WRITE = "keys:write"
+KEYS_INTROSPECT = "keys:introspect"
+"""The right to ask about everybody's keys, which only the operator gives."""
 MANAGEMENT_SCOPES = frozenset({KEYS_READ, KEYS_WRITE})
+_HANDED_ON_BY_NAME = frozenset({KEYS_WRITE, KEYS_INTROSPECT})
 KEYS_ALIAS = "keys"
 
 
@@ -99,8 +102,8 @@ class Grant:
 
     def _child_scopes(self, requested: RequestedGrant) -> frozenset[str]:
         if requested.scopes is None:
-            # The right to make keys is handed on only when it is named: a chain of keys is a decision each time.
-            return self.scopes - {KEYS_WRITE}
+            # What reaches beyond the key itself is handed on only when it is named: a chain is a decision each time.
+            return self.scopes - _HANDED_ON_BY_NAME
         if not requested.scopes <= self.scopes:
             raise NotPermittedError(
                 "scopes: more was asked for than the key in use has, so nothing was made; "

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from mcp_keys_server.auth.answers import HOW_TO_SEND_A_KEY, UNAVAILABLE
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
@@ -27,12 +28,14 @@ from mcp_keys_server.server.client_config import Endpoint
 from mcp_keys_server.server.delivery import Delivery, InlineDelivery
 from mcp_keys_server.server.endpoints import Endpoints
 from mcp_keys_server.server.host_policy import HostPolicy
+from mcp_keys_server.server.introspection import Introspection
 from mcp_keys_server.server.key_tools import KeyTools
 from mcp_keys_server.server.link_delivery import LinkDelivery
 from mcp_keys_server.server.pages.app import build_pages
 from mcp_keys_server.server.pages.signing_in import KEYS_PAGE
 from mcp_keys_server.server.tool_server import Context, build_tool_server
 from mcp_keys_server.server.trusted_proxies import TrustedProxies
+from mcp_keys_server.server.verification import Verification
 from mcp_keys_server.settings import Settings, SettingsError
 
 LARGEST_BODY = 256 * 1024
@@ -57,11 +60,15 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
         security_settings=policy.for_sdk(),
         max_request_body_size=LARGEST_BODY,
     )
-    endpoints = Endpoints(
-        {KEYS_ALIAS: AuthContextMiddleware(sessions.asgi_app)},
-        Throttle(RateLimitItemPerMinute(settings.calls_per_minute)),
-    )
+    calls = Throttle(RateLimitItemPerMinute(settings.calls_per_minute))
     failures = Throttle(RateLimitItemPerMinute(settings.failures_per_minute))
+
+    def guarded(behind: ASGIApp) -> KeyGuard:
+        return KeyGuard(behind, ring.verifier, ring.open_responses, failures)
+
+    endpoints = guarded(Endpoints({KEYS_ALIAS: AuthContextMiddleware(sessions.asgi_app)}, calls))
+    verification = guarded(Verification(calls))
+    introspection = guarded(Introspection(ring.verifier, ring.manager, policy.public_url, calls))
 
     async def readiness(_: Request) -> Response:
         try:
@@ -77,7 +84,7 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
 
     interfaces = Starlette(
         routes=[
-            Mount("/u", KeyGuard(endpoints, ring.verifier, ring.open_responses, failures)),
+            Mount("/u", endpoints),
             Route("/", _to_the_pages),
             Route("/keys", _to_the_pages),
             Route("/healthz", _health),
@@ -101,8 +108,15 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
     # A redirect would be made of the Host header, which is the caller's.
     interfaces.router.redirect_slashes = False
     app = Starlette(
-        # The pages are read by nobody's scripts, so what says whose may is not theirs.
-        routes=[Mount("/keys", build_pages(ring, policy, clock=clock)), Mount("/", interfaces)],
+        # None but the interfaces are for scripts of web pages, so what says whose may read them is not for the others:
+        # least of all for what proxies ask, where the answer to a preflight would let its request in.
+        routes=[
+            Mount("/keys", build_pages(ring, policy, clock=clock)),
+            Route("/verify", verification),
+            Mount("/verify", verification),
+            Route("/introspect", introspection),
+            Mount("/", interfaces),
+        ],
         middleware=[
             Middleware(
                 TrustedProxies, addresses=settings.trusted_proxy_addresses, user_header=settings.trusted_user_header

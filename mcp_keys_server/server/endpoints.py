@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
-from mcp.server.auth.provider import AccessToken
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import ONLY_POST, WRONG_ENDPOINT, too_many
 from mcp_keys_server.auth.guard import client_address, principal_of
 from mcp_keys_server.auth.open_responses import only_while_open
 from mcp_keys_server.auth.throttle import Throttle
+from mcp_keys_server.auth.token_verifier import access_token
 from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.server.addresses import endpoint_path
@@ -70,13 +70,4 @@ class Endpoints:
 
 @lru_cache(maxsize=10_000)  # the same principal is the same user, and making one takes a third of the time spent here
 def _sdk_user(principal: Principal, alias: str) -> AuthenticatedUser:
-    """The principal in the SDK's words, by which it binds what it keeps between requests to key, endpoint and user."""
-    return AuthenticatedUser(
-        AccessToken(
-            token="",
-            client_id=principal.key_id,
-            scopes=sorted(principal.grant.scopes),
-            subject=principal.user_id,
-            claims={"iss": f"urn:mcp-keys:{principal.user_id}/{alias}"},
-        )
-    )
+    return AuthenticatedUser(access_token(principal, alias))

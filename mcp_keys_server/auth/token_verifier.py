@@ -1,0 +1,72 @@
+"""The verifier in the words of the MCP SDK, for ``MCPServer(token_verifier=...)``."""
+
+import logging
+
+from mcp.server.auth.provider import AccessToken
+
+from mcp_keys_server.auth.open_responses import CURRENT
+from mcp_keys_server.core.errors import InvalidApiKeyError
+from mcp_keys_server.core.field_rules import parse_alias, parse_user_id
+from mcp_keys_server.core.records import Principal
+from mcp_keys_server.core.verifier import KeyVerifier
+
+__all__ = ["ApiKeyTokenVerifier", "access_token"]
+
+logger = logging.getLogger(__name__)
+
+
+class ApiKeyTokenVerifier:
+    """Tells the SDK whose request it is.
+
+    The SDK shows its verifier the key and never the path. So the endpoint is checked by ``asgi.ApiKeyMiddleware`` in
+    front, and this passes on what was proven there. Without that middleware it verifies by itself, if it is told the
+    alias that a key has to open; then a database that does not answer is an error of the server's, not a 503, and what
+    is open does not end with its key.
+
+    Raises:
+        InvalidFieldError: The alias or the user id breaks the rule of its field.
+    """
+
+    def __init__(self, verifier: KeyVerifier, *, alias: str | None = None, user_id: str | None = None) -> None:
+        self._verifier = verifier
+        self._alias = None if alias is None else parse_alias(alias)
+        self._user_id = None if user_id is None else parse_user_id(user_id)
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """
+        Raises:
+            StoreUnavailableError: Nobody can say at the moment, which is no reason to call the key bad.
+        """
+        proven = CURRENT.get()
+        if proven is not None and proven.alias is not None:
+            principal, alias = proven.principal, self._alias or proven.alias
+        elif self._alias is None:
+            raise RuntimeError("nothing says which endpoint this is: put ApiKeyMiddleware in front, or name the alias")
+        else:
+            alias = self._alias
+            try:
+                principal = await self._verifier.verify(token)
+            except InvalidApiKeyError as error:
+                logger.info("refused: %s", error.refusal)
+                return None
+        if not principal.grant.opens(alias) or self._user_id not in (None, principal.user_id):
+            logger.info("refused: not opened by this key key_id=%s user_id=%s", principal.key_id, principal.user_id)
+            return None
+        return access_token(principal, alias)
+
+
+def access_token(principal: Principal, alias: str) -> AccessToken:
+    """The principal in the SDK's words, by which it binds what it keeps between requests to key, endpoint and user.
+
+    It holds no key: what is in it is printed, logged and kept. The key's id stands in its place, which stays through a
+    rotation, because some take it for what tells one caller from another (FastMCP's response cache does).
+    """
+    expires_at = principal.grant.expires_at
+    return AccessToken(
+        token=principal.key_id,
+        client_id=principal.key_id,
+        scopes=sorted(principal.grant.scopes),
+        expires_at=None if expires_at is None else int(expires_at.timestamp()),
+        subject=principal.user_id,
+        claims={"iss": f"urn:mcp-keys:{principal.user_id}/{alias}"},
+    )
