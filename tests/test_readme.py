@@ -13,6 +13,7 @@ import mcp_keys_server
 from mcp_keys_server.cli.program import program
 from mcp_keys_server.server.client_config import INSPECTOR, MCP_REMOTE, Client, Endpoint, snippet
 from mcp_keys_server.settings import Settings
+from tests.embedding.readme_examples import example
 from tests.running_server import environment
 
 ROOT = Path(mcp_keys_server.__file__).parent.parent
@@ -36,14 +37,23 @@ def test_the_help_is_what_the_program_prints() -> None:
     assert shown == printed
 
 
-@pytest.mark.parametrize("number", range(README.count("```python")))
-def test_the_examples_run(number: int, tmp_path: Path) -> None:
-    code = README.split("```python\n")[number + 1].partition("```")[0]
+def test_the_library_is_used_like_this(tmp_path: Path) -> None:
+    code = example("library", {})
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False
     )
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"ada True ApiKey\(mhu_.{8}\.\.\.\)\nrevoked\n", done.stdout)
+
+
+def test_every_example_of_code_is_one_that_is_tried() -> None:
+    tried = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    names = re.findall(r"^<!-- (\w+) -->$", README, re.MULTILINE)
+    assert len(names) == len(re.findall(r"^```(?:python|nginx|caddyfile|yaml)$", README, re.MULTILINE)) + len(
+        ["help", "introspection"]
+    )
+    for name in names:
+        assert name == "help" or f'"{name}"' in tried, name
 
 
 def test_the_commands_name_options_that_there_are() -> None:

@@ -4,9 +4,10 @@ import logging
 
 from mcp.server.auth.provider import AccessToken
 
+from mcp_keys_server.auth.entrance import Entrance
 from mcp_keys_server.auth.open_responses import CURRENT
 from mcp_keys_server.core.errors import InvalidApiKeyError
-from mcp_keys_server.core.field_rules import parse_alias, parse_user_id
+from mcp_keys_server.core.field_rules import parse_user_id
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.core.verifier import KeyVerifier
 
@@ -19,17 +20,23 @@ class ApiKeyTokenVerifier:
     """Tells the SDK whose request it is.
 
     The SDK shows its verifier the key and never the path. So the endpoint is checked by ``asgi.ApiKeyMiddleware`` in
-    front, and this passes on what was proven there. Without that middleware it verifies by itself, if it is told the
-    alias that a key has to open; then a database that does not answer is an error of the server's, not a 503, and what
-    is open does not end with its key.
+    front, and this passes on what was proven there; without the middleware nobody is let in.
+
+    With a verifier and an alias it does without: it lets in every key that opens the alias, or only those of one user,
+    on whatever path. Then a database that does not answer is an error 500, and what is open does not end with its key.
 
     Raises:
         InvalidFieldError: The alias or the user id breaks the rule of its field.
+        ValueError: A verifier is given without an alias, or an alias without a verifier.
     """
 
-    def __init__(self, verifier: KeyVerifier, *, alias: str | None = None, user_id: str | None = None) -> None:
+    def __init__(
+        self, verifier: KeyVerifier | None = None, *, alias: str | None = None, user_id: str | None = None
+    ) -> None:
+        if (verifier is None) != (alias is None):
+            raise ValueError("give the verifier together with the alias that a key has to open, or neither")
         self._verifier = verifier
-        self._alias = None if alias is None else parse_alias(alias)
+        self._entrance = None if alias is None else Entrance(alias=alias)
         self._user_id = None if user_id is None else parse_user_id(user_id)
 
     async def verify_token(self, token: str) -> AccessToken | None:
@@ -37,22 +44,30 @@ class ApiKeyTokenVerifier:
         Raises:
             StoreUnavailableError: Nobody can say at the moment, which is no reason to call the key bad.
         """
+        alias: str | None
         proven = CURRENT.get()
         if proven is not None and proven.alias is not None:
-            principal, alias = proven.principal, self._alias or proven.alias
-        elif self._alias is None:
-            raise RuntimeError("nothing says which endpoint this is: put ApiKeyMiddleware in front, or name the alias")
+            principal, alias = proven.principal, proven.alias
         else:
-            alias = self._alias
+            verifier, entrance = self._alone
             try:
-                principal = await self._verifier.verify(token)
+                principal = await verifier.verify(token)
             except InvalidApiKeyError as error:
                 logger.info("refused: %s", error.refusal)
                 return None
-        if not principal.grant.opens(alias) or self._user_id not in (None, principal.user_id):
+            alias = entrance.opened_alias("", principal)
+        if alias is None or self._user_id not in (None, principal.user_id):
             logger.info("refused: not opened by this key key_id=%s user_id=%s", principal.key_id, principal.user_id)
             return None
         return access_token(principal, alias)
+
+    @property
+    def _alone(self) -> tuple[KeyVerifier, Entrance]:
+        if self._verifier is None or self._entrance is None:
+            raise RuntimeError(
+                "nothing has checked the endpoint: put asgi.ApiKeyMiddleware in front of the application"
+            )
+        return self._verifier, self._entrance
 
 
 def access_token(principal: Principal, alias: str) -> AccessToken:

@@ -1,5 +1,3 @@
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 
 import httpx2
@@ -125,11 +123,12 @@ async def test_the_calls_of_the_key_asked_about_are_counted(world: World) -> Non
     assert statuses == [200, 429, 200]
 
 
-async def test_a_store_that_does_not_answer_is_503_and_not_inactive(world: World, http: httpx2.AsyncClient) -> None:
+@pytest.mark.parametrize("statement", ["ALTER TABLE secrets RENAME TO gone", "DROP VIEW key_records"])
+async def test_a_store_that_does_not_answer_is_503_and_not_inactive(
+    world: World, http: httpx2.AsyncClient, statement: str
+) -> None:
     _, asker = await world.key("bob", MAY_ASK)
     _, key = await world.key()
-    await ask(http, asker, key.reveal())
-    with closing(sqlite3.connect(world.database)) as connection:
-        connection.execute("ALTER TABLE keys RENAME TO gone")
+    world.sql(statement)
     answer = await ask(http, asker, key.reveal())
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
