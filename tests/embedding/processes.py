@@ -3,7 +3,7 @@
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -27,11 +27,8 @@ def running(
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, env=environment)
     try:
-        until = monotonic() + SECONDS_TO_START
-        while not _listens(port):
-            assert process.poll() is None, f"it ended early: {log.read_text()}"
-            assert monotonic() < until, f"it does not listen: {log.read_text()}"
-            sleep(0.05)
+        wait_until(lambda: _listens(port) or process.poll() is not None, f"{command[0]} does not listen")
+        assert process.poll() is None, f"it ended early: {log.read_text()}"
         yield
         assert process.poll() is None, f"it ended early: {log.read_text()}"
         process.send_signal(signal.SIGTERM)
@@ -39,6 +36,13 @@ def running(
     finally:
         process.kill()
         process.wait(SECONDS_TO_STOP)
+
+
+def wait_until(holds: Callable[[], bool], otherwise: str) -> None:
+    until = monotonic() + SECONDS_TO_START
+    while not holds():
+        assert monotonic() < until, otherwise
+        sleep(0.05)
 
 
 def _listens(port: int) -> bool:
