@@ -1,6 +1,6 @@
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,6 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
@@ -150,21 +149,18 @@ async def test_where_there_is_no_principal_nobody_is_taken_for_one(
 async def test_the_ring_may_come_from_the_lifespan(world: World, build: Build) -> None:
     _, key = await world.key()
     app = build(Middleware(ApiKeyMiddleware, alias="orders"))
-
-    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "state": {"key_ring": world.ring}}, receive, send)
-
     for _ in range(2):
-        assert (await get(with_state, key)).json()["user"] == "ada"
+        assert (await get(with_state(app, {"key_ring": world.ring}), key)).json()["user"] == "ada"
     assert (await get(app, key)).status_code == 500  # nobody is let in where there is none
+    assert (await get(with_state(app, {"key_ring": None}), key)).status_code == 500
 
 
-def test_a_ring_opened_in_the_lifespan_is_found_there(tmp_path: Path) -> None:
+async def test_each_lifespan_may_open_a_ring_of_its_own(tmp_path: Path) -> None:
     keys: list[str] = []
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[dict[str, object]]:
-        async with open_key_ring(tmp_path / "keys.db", bcrypt_cost=4) as ring:
+        async with open_key_ring(tmp_path / f"{len(keys)}.db", bcrypt_cost=4) as ring:
             await ring.administration.add_user("ada")
             _, made = await ring.administration.create_key("ada", name="A key", requested=ORDERS)
             keys.append(made.reveal())
@@ -172,8 +168,35 @@ def test_a_ring_opened_in_the_lifespan_is_found_there(tmp_path: Path) -> None:
 
     middleware = [Middleware(ApiKeyMiddleware, alias="orders")]
     app = Starlette(routes=[Route("/", show)], middleware=middleware, lifespan=lifespan)
-    with TestClient(app) as http:
-        assert http.get("/", headers={"x-api-key": keys[0]}).json()["user"] == "ada"
+    for _ in range(2):
+        async with app.router.lifespan_context(app) as state:
+            assert state is not None
+            assert (await get(with_state(app, state), keys[-1])).json()["user"] == "ada"
+
+
+def with_state(app: ASGIApp, state: Mapping[str, object]) -> ASGIApp:
+    """As servers call an application whose lifespan yields this."""
+
+    async def called(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    return called
+
+
+async def test_the_start_of_the_application_needs_no_key(world: World) -> None:
+    reached: list[str] = []
+
+    async def app(scope: Scope, _: Receive, __: Send) -> None:
+        reached.append(scope["type"])
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(_: Message) -> None:
+        raise AssertionError
+
+    await ApiKeyMiddleware(app, world.ring, alias="orders")({"type": "lifespan"}, receive, send)
+    assert reached == ["lifespan"]
 
 
 async def test_the_path_says_whose_and_which(world: World) -> None:

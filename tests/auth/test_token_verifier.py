@@ -45,7 +45,8 @@ def sdk_app(verifier: ApiKeyTokenVerifier) -> Starlette:
 def fastmcp_app(verifier: ApiKeyTokenVerifier) -> Starlette:
     class ApiKeys(TokenVerifier):
         async def verify_token(self, token: str) -> FastMcpAccessToken | None:
-            return await verifier.verify_token(token)  # type: ignore[return-value] # it takes the SDK's too
+            proven = await verifier.verify_token(token)
+            return None if proven is None else FastMcpAccessToken.model_validate(proven.model_dump())
 
     server = FastMCP("orders", auth=ApiKeys(required_scopes=["orders:read"]))
     server.tool(whose)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mcp_keys_server import Grant, InvalidFieldError, NotPermittedError, RequestedGrant
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
-WORDS = st.frozensets(st.sampled_from(["keys:read", "keys:write", "orders:read", "orders:write"]))
+WORDS = st.frozensets(st.sampled_from(["keys:read", "keys:write", "keys:introspect", "orders:read", "orders:write"]))
 ALIASES = st.none() | st.frozensets(st.sampled_from(["keys", "notes", "tickets"]))
 LIVES = st.none() | st.floats(1 / 86_400, 3650)
 GRANTS = st.builds(Grant, WORDS, ALIASES, LIVES.map(lambda days: None if days is None else NOW + timedelta(days=days)))
@@ -44,13 +44,18 @@ def test_what_breaks_the_rule_of_its_field_cannot_even_be_requested(field: str, 
         RequestedGrant(**{field: value})  # type: ignore[arg-type]
 
 
-EVERYTHING = Grant(frozenset({"keys:read", "keys:write", "orders:read"}), None, None)
+EVERYTHING = Grant(frozenset({"keys:read", "keys:write", "keys:introspect", "orders:read"}), None, None)
 
 
-def test_the_right_to_make_keys_is_handed_on_only_when_named() -> None:
+@pytest.mark.parametrize("scope", ["keys:write", "keys:introspect"])
+def test_the_right_to_make_keys_and_to_ask_about_them_is_handed_on_only_when_named(scope: str) -> None:
     assert EVERYTHING.child(RequestedGrant(), NOW).scopes == {"keys:read", "orders:read"}
-    named = RequestedGrant(scopes=frozenset({"keys:write"}))
-    assert EVERYTHING.child(named, NOW).scopes == {"keys:write"}
+    named = RequestedGrant(scopes=frozenset({scope}))
+    assert EVERYTHING.child(named, NOW).scopes == {scope}
+
+
+def test_the_right_to_ask_about_everybodys_keys_is_no_part_of_what_keys_have_by_themselves() -> None:
+    assert RequestedGrant().root(NOW).scopes == {"keys:read", "keys:write"}
 
 
 def test_what_is_not_asked_for_is_as_with_the_maker() -> None:
