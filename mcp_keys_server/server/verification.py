@@ -31,7 +31,7 @@ _HOW_TO_ASK: Final = (
     "To be set in the reverse proxy: /verify?alias=ALIAS for one alias, or /verify?endpoint=X-Original-URI (or "
     "X-Forwarded-Uri) for endpoints /u/USER_ID/ALIAS/mcp, with that header set by the proxy itself; &scope=SCOPE, "
     "also several times, for what a key has to be allowed. A proxy that appends the path of the request, as Envoy "
-    "does, asks at /verify/alias/ALIAS or /verify/endpoint."
+    "does, asks at /verify/alias/ALIAS, /verify/endpoint or /verify/endpoint-of/ALIAS."
 )
 
 
@@ -84,9 +84,11 @@ def _asked(scope: Scope) -> tuple[Entrance, str, list[str]]:
     match path_as_sent(scope).split("/", 4):
         case ["", "verify"]:
             return _asked_in_query(scope)
+        # Behind these, path and query are those of the original request.
         case ["", "verify", "endpoint", *_]:
-            # Behind this, path and query are those of the original request.
             return Entrance(path=_ENDPOINT), path_as_sent(scope).removeprefix("/verify/endpoint"), []
+        case ["", "verify", "endpoint-of", alias, *_]:
+            return _entrance(alias, _ENDPOINT), path_as_sent(scope).removeprefix(f"/verify/endpoint-of/{alias}"), []
         case ["", "verify", "alias", alias, *_]:
             return _entrance(alias), "", []
         case _:
