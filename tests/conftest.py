@@ -11,7 +11,8 @@ import pytest
 from tests.databases import KINDS, Database, SqliteDatabase, a_database
 from tests.world import World, open_world
 
-KEY = re.compile(r"[a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{51}")
+KEY = re.compile(r"[a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{51}|(?:mhu|fm)_[A-Za-z0-9_-]{43}")
+"""Of ours, or of one of the systems whose keys are imported."""
 
 
 @pytest.fixture

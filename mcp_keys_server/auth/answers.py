@@ -56,6 +56,12 @@ UNAVAILABLE: Final = refusal(
     code=TRY_AGAIN,
     retry_after=str(SECONDS_TO_RETRY_AFTER),
 )
+TOO_BUSY: Final = refusal(
+    503,
+    "Many keys from an earlier system are being checked for the first time. Try again in a few seconds.",
+    code=TRY_AGAIN,
+    retry_after=str(SECONDS_TO_RETRY_AFTER),
+)
 
 
 def too_many(seconds: int) -> JSONResponse:

@@ -12,7 +12,7 @@ from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
 from mcp_keys_server.auth.throttle import Throttle, network_of
-from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError
+from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError, TooBusyError
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.core.verifier import KeyVerifier
 
@@ -26,6 +26,7 @@ _ANSWERS: Final[dict[type[Exception], Response]] = {
     SeveralCredentialsError: answers.SEVERAL_KEYS,
     InvalidApiKeyError: answers.BAD_KEY,
     StoreUnavailableError: answers.UNAVAILABLE,
+    TooBusyError: answers.TOO_BUSY,
 }
 _ANSWERS_AT_THE_END: Final[dict[Ending, Response]] = {
     Ending.KEY: answers.BAD_KEY,
@@ -130,6 +131,8 @@ def _log_refusal(error: Exception, scope: Scope) -> None:
             logger.info("refused: %s%s client=%s", error.refusal, known, client)
         case StoreUnavailableError():
             logger.error("nobody is let in: %s client=%s", error, client)
+        case TooBusyError():
+            logger.warning("not let in yet: %s client=%s", error, client)
         case SeveralCredentialsError():
             logger.info("refused: several credentials client=%s", client)
         case _:

@@ -16,20 +16,27 @@ _TAG = re.compile(r"[a-z][a-z0-9]{0,14}_")
 # At most 67 characters, within the 72 bytes that bcrypt reads. Of fixed widths and never split at "_", which half of
 # all random parts hold.
 _SHAPE = re.compile(r"(?P<tag>[a-z][a-z0-9]{0,14}_)(?P<random>[A-Za-z0-9_-]{43})(?P<checksum>[A-Za-z0-9_-]{8})")
-# Wider than the shape, so that a key with a few characters too many or too few is covered as well.
+# What the two systems made whose keys are imported; shorter than any key of ours, so nothing is both.
+_IMPORTED_SHAPE = re.compile(r"(?P<tag>mhu_|fm_)[A-Za-z0-9_-]{43}")
+# Wider than the shapes, so that a key with a few characters too many or too few is covered as well.
 _LIKE_A_KEY = re.compile(r"([a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{24,}")
-_LIKE_A_KEY_HASH = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{8,}")
+_LIKE_A_KEY_HASH = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{8,}|\bsha256:[0-9a-f]{8,}")
 
 
 class ApiKey:
-    """A well-formed key of this store. Printing it shows the prefix; only ``reveal()`` gives it away."""
+    """A well-formed key. Printing it shows the prefix; only ``reveal()`` gives it away.
+
+    One that is ``imported`` looks as if it was made by a system whose keys were imported here. It has no checksum, so
+    anybody may have made it up.
+    """
 
     # Not a dataclass: those leak through ``asdict`` and ``pickle``.
-    __slots__ = ("_plaintext", "prefix", "tag")
+    __slots__ = ("_plaintext", "imported", "prefix", "tag")
 
-    def __init__(self, plaintext: str, *, tag: str) -> None:
+    def __init__(self, plaintext: str, *, tag: str, imported: bool = False) -> None:
         self._plaintext = plaintext
         self.tag = tag
+        self.imported = imported
         self.prefix = plaintext[len(tag) : len(tag) + PREFIX_LENGTH]
 
     def reveal(self) -> str:
@@ -62,11 +69,12 @@ class KeyMint:
         """Make a key of what was presented, without any input or output.
 
         Raises:
-            InvalidApiKeyError: This server did not mint it. The error holds nothing of it.
+            InvalidApiKeyError: This server did not mint it, and it cannot have been imported. The error holds nothing
+                of it.
         """
         shape = _SHAPE.fullmatch(presented)  # of bounded widths, so of 10 MB it reads no more than of a key
         if shape is None:
-            raise InvalidApiKeyError(Refusal.MALFORMED)
+            return _parse_imported(presented)
         if not hmac.compare_digest(self._checksum(presented[: shape.end("random")]), shape["checksum"]):
             raise InvalidApiKeyError(Refusal.MALFORMED)
         return ApiKey(presented, tag=shape["tag"])
@@ -74,6 +82,13 @@ class KeyMint:
     def _checksum(self, body: str) -> str:
         digest = hmac.digest(self._checksum_secret, body.encode("ascii"), "sha256")
         return base64.urlsafe_b64encode(digest[:CHECKSUM_BYTES]).decode("ascii")
+
+
+def _parse_imported(presented: str) -> ApiKey:
+    shape = _IMPORTED_SHAPE.fullmatch(presented)
+    if shape is None:
+        raise InvalidApiKeyError(Refusal.MALFORMED)
+    return ApiKey(presented, tag=shape["tag"], imported=True)
 
 
 def parse_tag(text: str) -> str:
@@ -93,4 +108,4 @@ def contains_api_key(text: str) -> bool:
 
 def redact(text: str) -> str:
     """The text with all but the first characters of whatever looks like a key or a key hash taken out."""
-    return _LIKE_A_KEY_HASH.sub("$2b$[redacted]", _LIKE_A_KEY.sub(r"\1[redacted]", text))
+    return _LIKE_A_KEY_HASH.sub("[redacted key hash]", _LIKE_A_KEY.sub(r"\1[redacted]", text))

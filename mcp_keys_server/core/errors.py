@@ -120,9 +120,20 @@ class StoreUnavailableError(McpKeysError):
     """The store cannot answer at the moment: nobody is let in, nothing was changed, trying again is right."""
 
 
+class TooBusyError(McpKeysError):
+    """Too many imported keys wait for their first check: nobody is let in by it, and trying again is right."""
+
+    def __init__(self) -> None:
+        super().__init__("many keys from elsewhere are being checked for the first time; try again in a few seconds")
+
+
 class UnusableDatabaseError(McpKeysError):
     """The database cannot be opened as it is; the message says why and what to do."""
 
 
 class NoDatabaseError(UnusableDatabaseError):
     """There is none yet, and it was not to be made."""
+
+
+class UnusableSourceError(McpKeysError):
+    """What keys are to be imported from cannot be read, or is something else; the message says which."""

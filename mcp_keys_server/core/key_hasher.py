@@ -7,15 +7,22 @@ its hash is remembered; see ``proven_facts``.
 """
 
 import asyncio
+import hashlib
+import hmac
 import os
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 import bcrypt
 
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.errors import InvalidFieldError, StoreUnavailableError
+from mcp_keys_server.core.key_hash import bcrypt_within, imported_bcrypt, sha256_within
+from mcp_keys_server.core.lane import Lane
 from mcp_keys_server.core.proven_facts import ProvenFacts
 
 CHEAPEST_COST = 4
@@ -24,6 +31,8 @@ DEAREST_COST = 16
 """About four seconds a check."""
 THREADS_HAVE_PRIORITIES = sys.platform == "linux"
 
+Made = TypeVar("Made")
+
 
 class KeyHasher:
     """Hashes keys and proves that they fit, in a few threads of its own.
@@ -31,6 +40,9 @@ class KeyHasher:
     bcrypt releases the interpreter's lock, so there are as many threads as cores; on Linux they run at the lowest
     scheduling priority, which lets a storm of first uses have every idle cycle and warm requests not notice. Where
     threads have no priority of their own, one core is left to the event loop instead.
+
+    Imported keys have no checksum, so that whoever knows a prefix can ask for a check of whatever they make up. Theirs
+    go through a lane and a thread of their own, and no other key waits for them.
     """
 
     def __init__(self, *, cost: int = 12, most_facts: int = 100_000) -> None:
@@ -42,24 +54,43 @@ class KeyHasher:
         self._threads = ThreadPoolExecutor(
             max_workers=_thread_count(), thread_name_prefix="bcrypt", initializer=_lower_priority
         )
+        self._lane = Lane()
+        self._thread_of_imported = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="bcrypt-imported", initializer=_lower_priority
+        )
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._thread_of_imported):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def fits_as_known(self, key: ApiKey, key_hash: str) -> bool:
         """Whether it was proven before that the key fits. Takes no bcrypt; False means only that it is not known."""
         return self._facts.holds(self._facts.fact(key, key_hash))
 
     async def prove(self, key: ApiKey, key_hash: str) -> bool:
-        """Whether the key fits the hash, by bcrypt; many at once who ask the same share one check."""
+        """Whether the key fits the hash, by bcrypt; many at once who ask the same share one check.
+
+        Raises:
+            TooBusyError: It is an imported key, and too many of them wait.
+        """
+        digits = sha256_within(key_hash)
+        if digits is not None:  # takes a microsecond, so it neither waits nor is remembered
+            return hmac.compare_digest(hashlib.sha256(_plaintext(key)).hexdigest().encode(), digits.encode())
         question = self._facts.fact(key, key_hash)
         flight = self._flights.get(question)
         if flight is None:
-            flight = asyncio.get_running_loop().run_in_executor(self._threads, _check, key, key_hash)
+            flight = asyncio.ensure_future(self._in_a_thread(key, partial(_check, key, bcrypt_within(key_hash))))
             self._flights[question] = flight
             flight.add_done_callback(lambda landed: self._remember(question, landed))
         # Shielded, because whoever asked first may go away while others still wait for the answer.
         return await asyncio.shield(flight)
+
+    async def _in_a_thread(self, key: ApiKey, work: Callable[[], Made]) -> Made:
+        loop = asyncio.get_running_loop()
+        if not key.imported:
+            return await loop.run_in_executor(self._threads, work)
+        async with self._lane.turn(key.prefix):
+            return await loop.run_in_executor(self._thread_of_imported, work)
 
     def _remember(self, question: bytes, landed: asyncio.Future[bool]) -> None:
         del self._flights[question]
@@ -67,24 +98,33 @@ class KeyHasher:
             self._facts.add(question)
 
     async def hash(self, key: ApiKey) -> str:
-        """A new hash of the key at the configured cost. The key is known to fit it from then on."""
-        key_hash = await asyncio.get_running_loop().run_in_executor(self._threads, _hash, key, self._cost)
+        """A new hash of the key at the configured cost. The key is known to fit it from then on.
+
+        Raises:
+            TooBusyError: It is an imported key, and too many of them wait.
+        """
+        made = await self._in_a_thread(key, partial(_hash, key, self._cost))
+        key_hash = imported_bcrypt(made) if key.imported else made
         self._facts.add(self._facts.fact(key, key_hash))
         return key_hash
 
     def is_cheaper_than_configured(self, key_hash: str) -> bool:
-        return int(key_hash[4:6]) < self._cost
+        return sha256_within(key_hash) is not None or int(bcrypt_within(key_hash)[4:6]) < self._cost
 
 
-def _check(key: ApiKey, key_hash: str) -> bool:
+def _check(key: ApiKey, bcrypt_string: str) -> bool:
     try:
-        return bcrypt.checkpw(key.reveal().encode("ascii"), key_hash.encode("ascii"))
+        return bcrypt.checkpw(_plaintext(key), bcrypt_string.encode("ascii"))
     except ValueError as error:  # "Invalid salt": the hash is damaged, and nobody can say whether the key is good
         raise StoreUnavailableError("a stored key hash is not a bcrypt string; restore the database") from error
 
 
 def _hash(key: ApiKey, cost: int) -> str:
-    return bcrypt.hashpw(key.reveal().encode("ascii"), bcrypt.gensalt(cost)).decode("ascii")
+    return bcrypt.hashpw(_plaintext(key), bcrypt.gensalt(cost)).decode("ascii")
+
+
+def _plaintext(key: ApiKey) -> bytes:
+    return key.reveal().encode("ascii")
 
 
 def _thread_count() -> int:

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.clock import Clock, utc_now
-from mcp_keys_server.core.errors import InvalidApiKeyError, Refusal, StoreUnavailableError
+from mcp_keys_server.core.errors import InvalidApiKeyError, Refusal, StoreUnavailableError, TooBusyError
+from mcp_keys_server.core.key_hash import is_imported
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.records import Principal, SecretRecord
@@ -37,15 +38,18 @@ class KeyVerifier:
         Raises:
             InvalidApiKeyError: It is nobody's, or it is revoked, expired or its owner disabled.
             StoreUnavailableError: Nobody can say at the moment.
+            TooBusyError: It may be a key that was imported, and too many of them wait for their first check.
         """
         key = presented if isinstance(presented, ApiKey) else self.parse(presented)
+        proven = None
         while True:
             record, now = await self._live(key.prefix)
-            if self._hasher.fits_as_known(key, record.key_hash):
+            if record.key_hash == proven or self._hasher.fits_as_known(key, record.key_hash):
                 self._usage.note(key.prefix, now, client)
                 return record.principal
             # bcrypt takes its time: what was read before it decides nothing, so the record is read again after it.
             await self._prove(key, record.key_hash)
+            proven = record.key_hash
 
     async def look_again(self, prefix: str) -> Principal:
         """Say what a key that was verified a while ago, and has this prefix, proves by now.
@@ -69,10 +73,11 @@ class KeyVerifier:
         return record, now
 
     async def _prove(self, key: ApiKey, key_hash: str) -> None:
-        if not await self._hasher.prove(key, key_hash):
+        # An imported key may be made up by anybody, so none is tried on the hash of a key that has a checksum.
+        if key.imported != is_imported(key_hash) or not await self._hasher.prove(key, key_hash):
             raise InvalidApiKeyError(Refusal.UNMATCHED)
         if self._hasher.is_cheaper_than_configured(key_hash):
-            stronger = await self._hasher.hash(key)
-            # The key is proven whether or not its stronger hash can be kept, and the next process tries again.
-            with suppress(StoreUnavailableError):
+            # Proven it is whether or not a stronger hash can be made and kept; another use, or process, tries again.
+            with suppress(StoreUnavailableError, TooBusyError):
+                stronger = await self._hasher.hash(key)
                 await self._store.replace_key_hash(key.prefix, old=key_hash, new=stronger)

@@ -64,6 +64,31 @@ def test_one_changed_character_is_noticed(position: int, replacement: str) -> No
         refuse(changed)
 
 
+@pytest.mark.parametrize("tag", ["mhu_", "fm_"])
+def test_a_key_of_a_system_whose_keys_are_imported_is_recognised_by_its_shape(tag: str) -> None:
+    plaintext = tag + secrets.token_urlsafe(32)
+    key = MINT.parse(plaintext)
+    assert (key.imported, key.tag, key.prefix, key.reveal()) == (True, tag, plaintext[len(tag) :][:8], plaintext)
+    assert not MINT.parse(MINT.mint().reveal()).imported
+
+
+@pytest.mark.parametrize("tag", ["key_", "mh_", "fmu_", "FM_", "fm-", "xfm_", ""])
+def test_no_other_tag_goes_without_a_checksum(tag: str) -> None:
+    refuse(tag + "A" * 43)
+
+
+@pytest.mark.parametrize("length", [0, 8, 42, 44, 50, 52])
+@pytest.mark.parametrize("tag", ["mhu_", "fm_"])
+def test_an_imported_key_is_of_one_length(tag: str, length: int) -> None:
+    refuse(tag + "A" * length)
+
+
+@pytest.mark.parametrize("letter", ["\n", " ", "\0", "=", "ü", "\u0663", "\uff21", "\ud800"], ids=ascii)
+def test_an_imported_key_has_no_other_letters(letter: str) -> None:
+    for spoilt in ("fm_" + "A" * 42 + letter, "fm_" + "A" * 43 + letter, letter + "fm_" + "A" * 43):
+        refuse(spoilt)
+
+
 @given(st.text())
 def test_no_text_makes_anything_but_a_refusal(text: str) -> None:
     refuse(text)
@@ -127,6 +152,13 @@ def test_a_key_within_any_text_is_taken_out(before: str, after: str) -> None:
     assert plaintext[12:] not in redact(text)
 
 
+@pytest.mark.parametrize("tag", ["mhu_", "fm_"])
+def test_an_imported_key_is_taken_out_of_texts(tag: str) -> None:
+    plaintext = tag + secrets.token_urlsafe(32)
+    assert contains_api_key(f"my key is {plaintext}!")
+    assert redact(f"my key is {plaintext}!") == f"my key is {plaintext[: len(tag) + 8]}[redacted]!"
+
+
 @pytest.mark.parametrize("cut", [1, 5, 15])
 def test_a_key_with_characters_missing_is_taken_out_as_well(cut: int) -> None:
     plaintext = MINT.mint().reveal()[:-cut]
@@ -136,6 +168,12 @@ def test_a_key_with_characters_missing_is_taken_out_as_well(cut: int) -> None:
 def test_a_key_hash_is_taken_out() -> None:
     key_hash = "$2b$12$" + secrets.token_hex(26)
     assert key_hash[7:] not in redact(f"UPDATE secrets SET key_hash = '{key_hash}'")
+
+
+def test_the_hash_of_an_imported_key_is_taken_out() -> None:
+    digits = secrets.token_hex(32)
+    for key_hash in (f"sha256:{digits}", f"imported:$2b$12${digits[:53]}"):
+        assert digits[:20] not in redact(f"UPDATE secrets SET key_hash = '{key_hash}'")
 
 
 def test_ordinary_text_is_left_alone() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
@@ -21,6 +22,7 @@ from mcp_keys_server.core.usage import UsageLog
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
+IMPORTED = re.compile(r"mhu_[A-Za-z0-9_-]{43}")
 
 
 async def test_a_good_key_says_whose_it_is_and_what_it_may(world: World) -> None:
@@ -156,6 +158,8 @@ async def test_one_hundred_thousand_malformed_keys_reach_neither_store_nor_bcryp
     reads = count_reads(world, monkeypatch)
     bcrypt_calls.clear()
     for number in range(100_000):
+        if IMPORTED.fullmatch(spoilt(key.reveal(), number)):
+            continue  # see test_imported_keys
         with pytest.raises(InvalidApiKeyError):
             await world.ring.verifier.verify(spoilt(key.reveal(), number))
     assert (reads, bcrypt_calls) == ([], [])

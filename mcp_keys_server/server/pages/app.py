@@ -25,6 +25,7 @@ from mcp_keys_server.core.errors import (
     KeyNotFoundError,
     NotPermittedError,
     StoreUnavailableError,
+    TooBusyError,
 )
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.host_policy import HostPolicy
@@ -49,6 +50,11 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
         503,
         "Try again in a moment",
         "The key database does not answer. If this was to change something, your keys will show whether it did.",
+    ),
+    TooBusyError: (
+        503,
+        "Try again in a moment",
+        "Many keys from an earlier system are being checked for the first time, and yours waits for that.",
     ),
     UnknownPersonError: (
         403,
