@@ -9,6 +9,7 @@ import click
 import mcp_keys_server
 from mcp_keys_server.cli.config import config
 from mcp_keys_server.cli.events import events
+from mcp_keys_server.cli.imports import imports
 from mcp_keys_server.cli.keys import keys
 from mcp_keys_server.cli.serve import serve
 from mcp_keys_server.cli.stdio import stdio
@@ -33,7 +34,7 @@ def program() -> None:
     """API keys for MCP, managed over MCP."""
 
 
-for command in (serve, stdio, users, keys, events, config):
+for command in (serve, stdio, users, keys, events, config, imports):
     program.add_command(command)
 
 

@@ -34,26 +34,27 @@ def add_user(settings: Settings, *, user_id: str, email: str | None, name: str |
 
 
 @users.command("invite")
-@click.argument("user_id")
-@click.option("--email", help="Another way to name the user in --user.")
-@click.option("--name", help="The user's full name.")
+@click.argument("user")
+@click.option("--email", help="Of a new user: another way to name them in --user.")
+@click.option("--name", help="Of a new user: their full name.")
 @public_url_option
 @json_option
 @with_settings("public_url")
-def invite_user(settings: Settings, *, user_id: str, email: str | None, name: str | None, as_json: bool) -> None:
-    """Print a link with which a user, new or not, gets a key that nobody else has seen.
+def invite_user(settings: Settings, *, user: str, email: str | None, name: str | None, as_json: bool) -> None:
+    """Print a link with which USER gets a key that nobody else has seen.
 
-    It is good once. A link that was printed before and not used is good no longer.
+    USER is a user id, of somebody new or not, or the e-mail of a user. The link is good once. One that was printed
+    before and not used is good no longer.
     """
 
     async def run() -> None:
         async with key_ring_of(settings, create=True) as ring:
-            user = await ring.administration.find_or_add_user(user_id, email=email, name=name)
-            made = await ring.invitations.invite(user.user_id, name=FIRST_KEY, requested=RequestedGrant())
+            invited = await ring.administration.find_or_add_user(user, email=email, name=name)
+            made = await ring.invitations.invite(invited.user_id, name=FIRST_KEY, requested=RequestedGrant())
             base = await public_url_of(settings, ring)
         if as_json:
             lapses_at = made.key.claim and made.key.claim.lapses_at
-            link = {"user_id": user.user_id, "key_id": made.key.key_id, "lapses_at": lapses_at}
+            link = {"user_id": invited.user_id, "key_id": made.key.key_id, "lapses_at": lapses_at}
             print_json(link | {"url": base + invitation_path(made.code)})
         else:
             print_invitation(made, base)

@@ -72,16 +72,20 @@ class Administration:
         await self._store.add_user(user, Event(EventKind.USER_ADDED, user.created_at, user.user_id, None, OPERATOR))
         return user
 
-    async def find_or_add_user(self, user_id: str, *, email: str | None, name: str | None) -> UserRecord:
-        """The user with this id, who is added where there is none.
+    async def find_or_add_user(self, user: str, *, email: str | None, name: str | None) -> UserRecord:
+        """The user with this e-mail, or with this id, who is added where there is none.
 
         Raises:
-            UserExistsError: The e-mail is somebody else's, or the user has another.
+            UserNotFoundError: Nobody has the e-mail by which the user was named.
+            UserExistsError: The other e-mail is somebody else's, or the user has another.
         """
         # Added first and looked for afterwards, because of several who start at once all but one find them there.
-        with suppress(UserExistsError):
-            return await self.add_user(user_id, email=email, name=name)
-        found = await self._store.find_user(user_id)
+        if "@" not in user:
+            with suppress(UserExistsError):
+                return await self.add_user(user, email=email, name=name)
+        found = await self._store.find_user(parse_user(user))
+        if found is None and "@" in user:
+            raise UserNotFoundError
         if found is None or (email is not None and parse_email(email) != found.email):
             raise UserExistsError
         return found

@@ -20,9 +20,11 @@ from mcp_keys_server.core.records import Actor
 
 class EventKind(StrEnum):
     USER_ADDED = "user_added"
+    USER_IMPORTED = "user_imported"
     USER_DISABLED = "user_disabled"
     USER_ENABLED = "user_enabled"
     KEY_CREATED = "key_created"
+    KEY_IMPORTED = "key_imported"
     KEY_CLAIMED = "key_claimed"
     KEY_ROTATED = "key_rotated"
     KEY_CHANGED = "key_changed"
