@@ -117,8 +117,7 @@ class Importer:
     async def _look_at_old(self, key: ImportedKey, owner: str) -> tuple[Remark, ...]:
         """A key that was taken before. What it is here stays as it is."""
         here = await self._store.find_key(owner, key.key_id)
-        if here is None:
-            return ()
+        assert here is not None  # noqa: S101 - keys are revoked, and never removed
         if here.last_used_at is None:  # the import was cut off just before this
             await self._note_use([key])
         if key.revoked and here.revoked_at is None:

@@ -37,7 +37,7 @@ def of_fleetmind(**columns: Any) -> ImportedKey:  # noqa: ANN401 - strange ones
 
 def test_a_key_of_the_hub_is_the_same_key_here() -> None:
     key = of_hub(last_used="2026-03-04T05:06:07+02:00", use_count=3, owner_email="A@b.c", owner_name=" Ada ")
-    assert (key.user_id, key.name, key.scopes) == (HUB_ROW["user_id"], "Claude Desktop", {"read", "write"})
+    assert (key.user_id, key.name, key.scopes) == (HUB_ROW["user_id"], "Claude Desktop", frozenset({"read", "write"}))
     assert (key.prefix, key.key_hash) == (HUB_KEY[4:12], f"imported:{HUB_ROW['key_hash']}")
     assert key.created_at == datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     assert (key.expires_at, key.revoked) == (None, False)
