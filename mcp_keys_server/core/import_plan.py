@@ -1,6 +1,6 @@
 """All rows of a source together: who gets which keys, and which rows stand in each other's way."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -29,6 +29,7 @@ class ImportedUser:
     """A user with all of their keys that can be taken, those that are good first."""
 
     user_id: str
+    user_id_there: str
     email: str | None
     name: str | None
     keys: Sequence[ImportedKey]
@@ -55,7 +56,10 @@ def plan(rows: Sequence[SourceRow], system: System, now: datetime, rule: ScopeRu
             made.remarks.append(Remark(shown_identity(row, ID_COLUMN[system]), RemarkKind.SKIPPED, str(error)))
     # Those that are good first: of two that want the same, it is for one that can still be used.
     keys.sort(key=lambda key: not key.is_live(now))
-    keys = _one_for_each_prefix(_one_spelling_of_each_user(keys, made), made)
+    keys = _one_spelling_of_each_user(keys, made)
+    keys = _one_for_each(lambda key: key.key_id, keys, made, "it is in the source twice")
+    same_prefix = "another key of the source begins with the same characters, by which one key is found"
+    keys = _one_for_each(lambda key: key.prefix, keys, made, same_prefix)
     for key in keys:
         made.has_naive_times |= key.has_naive_times
         made.remarks += (Remark(key.source_id, RemarkKind.NOTED, note) for note in key.notes)
@@ -63,9 +67,8 @@ def plan(rows: Sequence[SourceRow], system: System, now: datetime, rule: ScopeRu
     return made
 
 
-def _one_spelling_of_each_user(keys: Iterable[ImportedKey], made: ImportPlan) -> list[ImportedKey]:
+def _one_spelling_of_each_user(keys: list[ImportedKey], made: ImportPlan) -> list[ImportedKey]:
     """Two that differ in case only are two people there, and would be one here."""
-    keys = list(keys)
     spellings: dict[str, str] = {}
     for key in keys:
         if key.user_id not in spellings or key.user_id_there == key.user_id:
@@ -74,12 +77,13 @@ def _one_spelling_of_each_user(keys: Iterable[ImportedKey], made: ImportPlan) ->
     return _kept(keys, made, reason, [spellings[key.user_id] == key.user_id_there for key in keys])
 
 
-def _one_for_each_prefix(keys: list[ImportedKey], made: ImportPlan) -> list[ImportedKey]:
+def _one_for_each(
+    of: Callable[[ImportedKey], str], keys: list[ImportedKey], made: ImportPlan, reason: str
+) -> list[ImportedKey]:
     first: dict[str, ImportedKey] = {}
     for key in keys:
-        first.setdefault(key.prefix, key)
-    reason = "another key of the source begins with the same characters, by which one key is found"
-    return _kept(keys, made, reason, [first[key.prefix] is key for key in keys])
+        first.setdefault(of(key), key)
+    return _kept(keys, made, reason, [first[of(key)] is key for key in keys])
 
 
 def _kept(keys: Sequence[ImportedKey], made: ImportPlan, reason: str, keep: Sequence[bool]) -> list[ImportedKey]:
@@ -97,7 +101,7 @@ def _one_user_for_each_email(keys: Iterable[ImportedKey], made: ImportPlan) -> l
     users = []
     for user_id, theirs in keys_of.items():
         first = theirs[0]
-        user = ImportedUser(user_id, first.email, first.user_name, theirs)
+        user = ImportedUser(user_id, first.user_id_there, first.email, first.user_name, theirs)
         if user.email is not None and whose.setdefault(user.email, user_id) != user_id:
             user = replace(user, email=None)
             reason = "its e-mail differs from another user's in case only, or not at all; its user is without one here"

@@ -77,7 +77,7 @@ class Importer:
         here = await self._store.find_user(user.user_id)
         if here is None:
             await self._take_keys(await self._add_user(user, report), new, report)
-        elif user.user_id in owners.values() or await self._was_imported(user.user_id):
+        elif user.user_id in owners.values() or await self._was_imported(user):
             await self._take_keys(here, new, report)
         else:
             reason = "a user with this id is here who came from elsewhere, and nobody's keys are given to somebody else"
@@ -96,7 +96,8 @@ class Importer:
             report.remarks += (Remark(user.keys[0].source_id, RemarkKind.NOTED, reason),)
         added = UserRecord(user.user_id, email, user.name, self._clock())
         if self._write:
-            event = Event(EventKind.USER_IMPORTED, added.created_at, added.user_id, None, OPERATOR, self._origin)
+            origin = self._origin_of(user)
+            event = Event(EventKind.USER_IMPORTED, added.created_at, added.user_id, None, OPERATOR, origin)
             await self._store.add_user(added, event)
         report.users_added += 1
         return added
@@ -105,11 +106,15 @@ class Importer:
     def _origin(self) -> str:
         return f"from={self._system}"
 
-    async def _was_imported(self, user_id: str) -> bool:
-        """Whether the user came from this system, with keys that are not there any more or were not yet taken."""
-        before = NEWEST
-        while entries := await self._store.list_events(user_id, before=before, limit=EVENTS_AT_A_TIME):
-            if any(it.event.kind is EventKind.USER_IMPORTED and it.event.detail == self._origin for it in entries):
+    def _origin_of(self, user: ImportedUser) -> str:
+        # With the spelling there, because one that differs in case is somebody else, and may come later.
+        return f"{self._origin} user_id={user.user_id_there!r}"
+
+    async def _was_imported(self, user: ImportedUser) -> bool:
+        """Whether the user here is this one, of whose keys none was taken yet."""
+        before, origin = NEWEST, self._origin_of(user)
+        while entries := await self._store.list_events(user.user_id, before=before, limit=EVENTS_AT_A_TIME):
+            if any(it.event.kind is EventKind.USER_IMPORTED and it.event.detail == origin for it in entries):
                 return True
             before = entries[-1].number
         return False

@@ -130,6 +130,24 @@ async def test_of_two_user_ids_that_differ_in_case_one_is_taken(world: World) ->
         assert await refusal(world, key) is Refusal.UNMATCHED
 
 
+async def test_a_user_id_that_differs_in_case_and_comes_later_is_somebody_else(world: World) -> None:
+    first, later = hub_key(), hub_key()
+    row = of_hub(first, "1", "4B0C")
+    await take(world, System.HUB, row)
+    report = await take(world, System.HUB, row, of_hub(later, "2", "4b0c"))
+    assert (counts(report), set(remarks(report))) == ((0, 0, 2, 0), {"1", "2"})
+    assert await owner(world, first) == "4b0c"
+    assert await refusal(world, later) is Refusal.UNMATCHED
+
+
+async def test_a_row_that_is_there_twice_is_taken_once(world: World) -> None:
+    key = hub_key()
+    row = of_hub(key, "1")
+    report = await take(world, System.HUB, row, {**row, "key_prefix": "another1"}, row)
+    assert counts(report) == (1, 0, 2, 1)
+    assert remarks(report) == {"1": "it is in the source twice"}
+
+
 async def test_an_upper_case_user_id_alone_is_lower_case_here(world: World) -> None:
     keys = [hub_key() for _ in range(2)]
     report = await take(world, System.HUB, of_hub(keys[0], "1", "4B0C-D"), of_hub(keys[1], "2", "4B0C-D"))
