@@ -50,18 +50,19 @@ def _import_options(command: Command) -> Command:
 
 
 @imports.command("hub")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source")
 @_import_options
 def import_hub(
-    settings: Settings, *, source: Path, apply: bool, as_json: bool, scopes: str | None, add_scopes: str
+    settings: Settings, *, source: str, apply: bool, as_json: bool, scopes: str | None, add_scopes: str | None
 ) -> None:
     """Take over the keys of a hub, which begin with 'mhu_'.
 
     SOURCE is its SQLite file, with the table user_api_keys. It is read, and never changed.
     """
+    path = _file(source)
 
     async def read() -> Sequence[SourceRow]:
-        return await anyio.to_thread.run_sync(read_hub, source)
+        return await anyio.to_thread.run_sync(read_hub, path)
 
     _import(settings, System.HUB, read, _scope_rule(scopes, add_scopes), apply=apply, as_json=as_json)
 
@@ -70,20 +71,28 @@ def import_hub(
 @click.argument("source")
 @_import_options
 def import_fleetmind(
-    settings: Settings, *, source: str, apply: bool, as_json: bool, scopes: str | None, add_scopes: str
+    settings: Settings, *, source: str, apply: bool, as_json: bool, scopes: str | None, add_scopes: str | None
 ) -> None:
     """Take over the keys of a FleetMind, which begin with 'fm_'.
 
     SOURCE is its database, with the table api_keys: postgresql://USER@HOST/NAME, with the password in PGPASSWORD, or a
     SQLite file. It is read, and never changed.
     """
+    on_a_server = source.startswith(("postgresql://", "postgres://"))
+    path = Path() if on_a_server else _file(source)
 
     async def read() -> Sequence[SourceRow]:
-        if source.startswith(("postgresql://", "postgres://")):
+        if on_a_server:
             return await read_fleetmind_server(source)
-        return await anyio.to_thread.run_sync(read_fleetmind_file, Path(source))
+        return await anyio.to_thread.run_sync(read_fleetmind_file, path)
 
     _import(settings, System.FLEETMIND, read, _scope_rule(scopes, add_scopes), apply=apply, as_json=as_json)
+
+
+def _file(source: str) -> Path:
+    if "://" in source:  # not shown, because there may be a password in it
+        raise click.UsageError("SOURCE is the path of a SQLite file or, of a FleetMind, a URL: postgresql://...")
+    return Path(source)
 
 
 def _scope_rule(scopes: str | None, added: str | None) -> ScopeRule:

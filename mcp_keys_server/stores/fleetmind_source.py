@@ -69,7 +69,7 @@ async def read_fleetmind_server(url: str) -> Sequence[SourceRow]:
         raise UnusableSourceError("PostgreSQL has no database of this name") from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise UnusableSourceError("this PostgreSQL user may not read the table api_keys; grant them SELECT") from error
-    except (asyncpg.ClientConfigurationError, ValueError) as error:
+    except ValueError as error:  # the driver's own error of this is one, too
         raise UnusableSourceError("the URL is none of PostgreSQL: postgresql://USER@HOST:PORT/DATABASE") from error
     except (OSError, TimeoutError) as error:
         raise UnusableSourceError("PostgreSQL does not answer under this address, or not in time") from error

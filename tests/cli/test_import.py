@@ -317,10 +317,20 @@ def test_sources_that_are_none_are_a_sentence_each(
         (["fleetmind", str(hub.path)], "has no table api_keys"),
         (["hub", str(text / "keys.db")], "cannot be read: Not a directory"),
         (["fleetmind", "a\0b"], "cannot be one"),
+        (["fleetmind", str(tmp_path / "nothing.db")], "does not exist"),
     ):
         done = run("import", *arguments)
         assert (done.code, done.out) == (1, ""), arguments
         assert sentence in done.err
+
+
+@pytest.mark.parametrize("system", ["hub", "fleetmind"])
+def test_a_url_of_another_kind_is_misuse_and_not_repeated(run: Run, system: str) -> None:
+    for url in ("postgresql+psycopg2://ada:hush@localhost/x", "sqlite:///hush.db"):
+        done = run("import", system, url)
+        assert (done.code, done.out) == (2, "")
+        assert "SOURCE is the path of a SQLite file" in done.err
+        assert "hush" not in done.err
 
 
 def test_a_source_that_another_program_has_locked_is_a_sentence(run: Run, hub: Hub) -> None:

@@ -40,9 +40,9 @@ async def take(
 ) -> ImportReport:
     """What a dry run says and what is then done, which must be the same."""
     planned = plan(rows, system, world.clock(), ScopeRule())
-    before = world.sql("SELECT * FROM events")
+    before = everything_in(world)
     report = await Importer(world.ring.store, system, write=False, clock=world.clock).take(planned)
-    assert world.sql("SELECT * FROM events") == before
+    assert everything_in(world) == before
     if write:
         dry = report
         report = await Importer(store or world.ring.store, system, write=True, clock=world.clock).take(planned)
@@ -51,6 +51,10 @@ async def take(
             assert report == dry
     assert report.rows_read == len(rows) == report.taken + report.already_there + report.skipped
     return report
+
+
+def everything_in(world: World) -> list[list[tuple[object, ...]]]:
+    return [world.sql(f"SELECT * FROM {table}") for table in ("users", "keys", "secrets", "events")]
 
 
 def remarks(report: ImportReport, kind: RemarkKind = RemarkKind.SKIPPED) -> dict[str, str]:
