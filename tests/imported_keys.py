@@ -93,6 +93,8 @@ async def busy_lane(world: World) -> AsyncIterator[str]:
         forgeries = [key[:12] + f"{number:035}" for number in range(4)]
         crowd = [asyncio.ensure_future(world.ring.verifier.verify(forgery)) for forgery in forgeries[:3]]
         await settled()
-        yield forgeries[3]
-        slow.go.set()
+        try:
+            yield forgeries[3]
+        finally:
+            slow.go.set()
         await asyncio.gather(*crowd, return_exceptions=True)
