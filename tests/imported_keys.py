@@ -57,6 +57,7 @@ class SlowBcrypt:
     """The real one, which does not go on until it is let."""
 
     def __init__(self) -> None:
+        self.began = threading.Event()
         self.go = threading.Event()
         self.running = 0
         self.most = 0
@@ -69,6 +70,7 @@ class SlowBcrypt:
                 self.calls += 1
                 self.running += 1
                 self.most = max(self.most, self.running)
+            self.began.set()
             self.go.wait(20)
             with self._lock:
                 self.running -= 1
