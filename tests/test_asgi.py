@@ -1,7 +1,6 @@
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -235,8 +234,7 @@ async def test_failures_are_counted_by_address(world: World) -> None:
 
 async def test_a_store_that_does_not_answer_is_503(world: World) -> None:
     _, key = await world.key()
-    with closing(sqlite3.connect(world.database)) as connection:
-        connection.execute("ALTER TABLE secrets RENAME TO gone")
+    world.sql("ALTER TABLE secrets RENAME TO gone")
     assert (await get(starlette_app(Middleware(ApiKeyMiddleware, world.ring, alias="orders")), key)).status_code == 503
 
 

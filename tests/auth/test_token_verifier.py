@@ -1,6 +1,5 @@
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 
 import anyio
 import httpx2
@@ -130,8 +129,7 @@ async def test_the_endpoint_is_checked(world: World, build: Build) -> None:
 async def test_a_store_that_does_not_answer_is_503_and_not_401(world: World, build: Build) -> None:
     _, key = await world.key(requested=ORDERS)
     async with behind_middleware(world, build(ApiKeyTokenVerifier())) as http:
-        with closing(sqlite3.connect(world.database)) as connection:
-            connection.execute("ALTER TABLE secrets RENAME TO gone")
+        world.sql("ALTER TABLE secrets RENAME TO gone")
         answer = await post(http, key)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
@@ -190,8 +188,7 @@ async def test_it_can_be_one_users_behind_the_middleware_too(world: World) -> No
 async def test_alone_it_takes_nobody_for_bad_while_the_store_does_not_answer(world: World) -> None:
     _, key = await world.key(requested=ORDERS)
     verifier = ApiKeyTokenVerifier(world.ring.verifier, alias="orders")
-    with closing(sqlite3.connect(world.database)) as connection:
-        connection.execute("ALTER TABLE secrets RENAME TO gone")
+    world.sql("ALTER TABLE secrets RENAME TO gone")
     with pytest.raises(StoreUnavailableError):
         await verifier.verify_token(key.reveal())
     async with started(sdk_app(verifier)) as http:

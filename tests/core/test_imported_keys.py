@@ -72,7 +72,7 @@ async def test_a_key_of_fleetmind_is_hashed_anew_at_its_first_use(world: World) 
     stored = hash_of(world, key[3:11])
     assert cost_of_bcrypt(stored.removeprefix("imported:")) == CHEAPEST_COST
     assert bcrypt.checkpw(key.encode(), stored.removeprefix("imported:").encode())
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
         assert (await restarted.verifier.verify(key)).key_id == key_id
         assert await refusal(restarted.verifier, forged(key)) is Refusal.UNMATCHED
     assert hash_of(world, key[3:11]) == stored
@@ -122,7 +122,7 @@ async def test_a_key_of_ours_is_never_tried_on_an_imported_hash(world: World, bc
 async def test_a_cheap_hash_of_an_imported_key_is_made_dearer(world: World) -> None:
     key = hub_key()
     await put_hub_key(world.ring.store, "ada", key)
-    async with open_key_ring(world.database, bcrypt_cost=5, clock=world.clock) as dearer:
+    async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock) as dearer:
         await dearer.verifier.verify(key)
     assert hash_of(world, key[4:12]).startswith("imported:$2b$05$")
 
@@ -195,7 +195,7 @@ async def test_of_two_processes_that_hash_a_key_anew_one_hash_stays_and_both_let
     key_id = await put_fleetmind_key(world.ring.store, "ada", key)
 
     async def the_other_process() -> None:
-        async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
+        async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as other:
             await other.verifier.verify(key)
 
     assert (await verify_with(world, key, the_other_process)).key_id == key_id
@@ -267,7 +267,7 @@ async def test_neither_native_keys_nor_proven_ones_wait_in_the_lane(
     for key in (proven, target):
         await put_hub_key(world.ring.store, "ada", key)
     _, native = await world.key()
-    async with open_key_ring(world.database, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         await ring.verifier.verify(proven)
         slow, real = SlowBcrypt(), bcrypt.checkpw
         slowly = slow.instead_of(real)

@@ -1,11 +1,11 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from mcp_keys_server import KeyRecord, KeyRing, RequestedGrant, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from tests.databases import SqliteDatabase
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Keys:
     """Keys of a database that others have open as well."""
 
     ring: KeyRing
-    database: Path
+    database: SqliteDatabase
 
     async def key(
         self, user: str = "ada", *, scopes: tuple[str, ...] = ("orders:read",), alias: str = "orders"
@@ -24,9 +24,8 @@ class Keys:
 
 
 @pytest.fixture
-async def keys(tmp_path: Path) -> AsyncIterator[Keys]:
-    database = tmp_path / "data" / "keys.db"
-    async with open_key_ring(database, bcrypt_cost=CHEAPEST_COST) as ring:
+async def keys(sqlite_database: SqliteDatabase) -> AsyncIterator[Keys]:
+    async with open_key_ring(str(sqlite_database), bcrypt_cost=CHEAPEST_COST) as ring:
         for user in ("ada", "bob"):
             await ring.administration.add_user(user)
-        yield Keys(ring, database)
+        yield Keys(ring, sqlite_database)

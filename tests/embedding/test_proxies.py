@@ -26,7 +26,7 @@ def guarded(name: str, keys: Keys, **settings: str) -> Iterator[tuple[RunningSer
     with running_server(keys.database, **settings) as server, upstream() as orders:
         port = urlsplit(server.base_url).port
         assert port is not None
-        with proxy(name, keys.database.parent.parent / name, keys=port, orders=orders) as base_url:
+        with proxy(name, keys.database.folder.parent / name, keys=port, orders=orders) as base_url:
             yield server, base_url
 
 
@@ -96,7 +96,7 @@ async def test_what_is_for_later_is_said_to_be(name: str, keys: Keys) -> None:
             assert (await http.post(MINE, headers={"x-api-key": key})).status_code == 200
             limited = await http.post(MINE, headers={"x-api-key": key})
             assert (limited.status_code, int(limited.headers["retry-after"]) > 0) == (429, True)
-            with closing(sqlite3.connect(keys.database)) as connection:
+            with closing(sqlite3.connect(keys.database.path)) as connection:
                 connection.execute("ALTER TABLE secrets RENAME TO gone")
             assert (await http.post(MINE, headers={"x-api-key": key})).status_code == 503
             server.stop()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 @contextmanager
 def serving(name: str, keys: Keys) -> Iterator[str]:
     port = free_port()
-    folder = keys.database.parent
+    folder = keys.database.folder
     program = folder / f"{name}_example.py"
     program.write_text(example(name, {"port=9000": f"port={port}"}))
     # The cost is that of the database's keys, as in any second process.

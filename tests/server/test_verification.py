@@ -1,6 +1,3 @@
-import sqlite3
-from contextlib import closing
-
 import httpx2
 import pytest
 
@@ -198,6 +195,5 @@ async def test_failures_are_counted_as_at_endpoints(world: World) -> None:
 
 async def test_a_store_that_does_not_answer_is_503(world: World, http: httpx2.AsyncClient) -> None:
     _, key = await world.key()
-    with closing(sqlite3.connect(world.database)) as connection:
-        connection.execute("ALTER TABLE secrets RENAME TO gone")
+    world.sql("ALTER TABLE secrets RENAME TO gone")
     assert (await http.get("/verify?alias=notes", headers={"x-api-key": key.reveal()})).status_code == 503
