@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import KINDS, Database, SqliteDatabase, a_database
+from tests.databases import KINDS, Database, SqliteDatabase, a_database, stop_servers
 from tests.world import World, open_world
 
 KEY = re.compile(r"[a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{51}|(?:mhu|fm)_[A-Za-z0-9_-]{43}")
@@ -63,6 +63,7 @@ async def sqlite_world(sqlite_database: SqliteDatabase) -> AsyncIterator[World]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where nothing may be missing, a skipped test is a failed run."""
+    stop_servers()
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     assert reporter
     if os.environ.get("MCP_KEYS_TEST_NO_SKIPS") and reporter.stats.get("skipped"):

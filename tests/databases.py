@@ -6,8 +6,9 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,15 +16,29 @@ import asyncpg
 import pytest
 
 from mcp_keys_server.stores.postgres_url import PostgresUrl
+from tests.postgres_server import PROGRAMS, a_postgres_server
 
 Result = TypeVar("Result")
 
-POSTGRES_URL = os.environ.get("MCP_KEYS_TEST_POSTGRES_URL", "")
+POSTGRES_URL = "MCP_KEYS_TEST_POSTGRES_URL"
 needs_postgres = pytest.mark.skipif(
-    not POSTGRES_URL, reason="needs PostgreSQL: MCP_KEYS_TEST_POSTGRES_URL, of a database for schemas of tests"
+    POSTGRES_URL not in os.environ and PROGRAMS is None,
+    reason=f"needs PostgreSQL: its programs, or {POSTGRES_URL}, of a database for schemas of tests",
 )
 TABLES = ("meta", "users", "keys", "secrets", "claims", "sessions", "events")
 Rows = list[tuple[Any, ...]]
+
+_servers = ExitStack()
+
+
+@cache
+def postgres_url() -> str:
+    """Of the database in which tests make their schemas: the one that was named, or else a new server's own."""
+    return os.environ.get(POSTGRES_URL) or _servers.enter_context(a_postgres_server()).url()
+
+
+def stop_servers() -> None:
+    _servers.close()
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,8 @@ class PostgresDatabase:
     folder: Path
 
     def __str__(self) -> str:
-        return f"{POSTGRES_URL}{'&' if '?' in POSTGRES_URL else '?'}schema={self.schema}"
+        url = postgres_url()
+        return f"{url}{'&' if '?' in url else '?'}schema={self.schema}"
 
     @property
     def setting(self) -> PostgresUrl:
@@ -109,7 +125,7 @@ class PostgresDatabase:
 
     def sql(self, *statements: str) -> Rows:
         async def work() -> Rows:
-            connection = await asyncpg.connect(POSTGRES_URL, server_settings={"search_path": self.schema})
+            connection = await asyncpg.connect(postgres_url(), server_settings={"search_path": self.schema})
             try:
                 return [[tuple(row) for row in await connection.fetch(statement)] for statement in statements][-1]
             finally:

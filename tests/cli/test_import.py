@@ -17,7 +17,7 @@ import pytest
 
 from mcp_keys_server.cli import imports
 from tests.cli.runs import Done, Run
-from tests.databases import POSTGRES_URL, Database, needs_postgres
+from tests.databases import Database, needs_postgres, postgres_url
 from tests.imported_keys import fleetmind_key, sha256_of
 from tests.running_server import PROGRAM, environment, running_server
 from tests.sources import FLEETMIND_TABLE, FleetmindFile, Hub, fleetmind_columns, fleetmind_user_id
@@ -47,8 +47,8 @@ class FleetmindServer:
 
     def __init__(self) -> None:
         self.name = f"import_{secrets.token_hex(8)}"
-        self.url = urlsplit(POSTGRES_URL)._replace(path=f"/{self.name}").geturl()
-        self._run(POSTGRES_URL, f"CREATE DATABASE {self.name}")
+        self.url = urlsplit(postgres_url())._replace(path=f"/{self.name}").geturl()
+        self._run(postgres_url(), f"CREATE DATABASE {self.name}")
         self.run(FLEETMIND_TABLE)
 
     def add_key(self, email: str, **columns: Any) -> str:  # noqa: ANN401 - strange ones, too
@@ -64,7 +64,7 @@ class FleetmindServer:
         return self._run(self.url, statement, *values)
 
     def drop(self) -> None:
-        self._run(POSTGRES_URL, f"DROP DATABASE {self.name} WITH (FORCE)")
+        self._run(postgres_url(), f"DROP DATABASE {self.name} WITH (FORCE)")
 
     def _run(self, url: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
         import asyncpg

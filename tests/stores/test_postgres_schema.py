@@ -15,7 +15,7 @@ from mcp_keys_server.stores import postgres_schema
 from mcp_keys_server.stores.migration_scripts import migrations
 from mcp_keys_server.stores.opening import open_database
 from mcp_keys_server.stores.postgres_connections import open_postgres
-from tests.databases import POSTGRES_URL, PostgresDatabase, needs_postgres
+from tests.databases import PostgresDatabase, needs_postgres, postgres_url
 from tests.world import NOTHING_SPECIAL, World, open_world
 
 pytestmark = [pytest.mark.anyio, needs_postgres]
@@ -117,7 +117,7 @@ def elsewhere(database: PostgresDatabase) -> Iterator[str]:
     """Another database of the same server, whose letters are not of UTF-8."""
     name = f"{database.schema}_c"
     database.sql(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
-    yield f"{POSTGRES_URL.rpartition('/')[0]}/{name}"
+    yield f"{postgres_url().rpartition('/')[0]}/{name}"
     database.sql(f"DROP DATABASE {name}")
 
 
@@ -173,7 +173,7 @@ async def test_a_server_that_is_not_there_is_a_sentence(url: str, sentence: str)
 
 
 async def test_a_database_that_is_not_there_is_a_sentence() -> None:
-    missing = f"{POSTGRES_URL.rpartition('/')[0]}/nobody_made_{secrets.token_hex(4)}"
+    missing = f"{postgres_url().rpartition('/')[0]}/nobody_made_{secrets.token_hex(4)}"
     await refused(missing, "does not exist; make it with createdb")
 
 
