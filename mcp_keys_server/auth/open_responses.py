@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from enum import StrEnum
@@ -24,7 +24,7 @@ SECONDS_WITHOUT_STORE: Final = 5.0
 SECONDS_TO_ANSWER: Final = 5.0
 """For so long a response goes on whose own request has ended its key."""
 READS_AT_ONCE: Final = 50
-"""A fraction of a millisecond on the event loop; then others have their turn."""
+"""A fraction of a millisecond on the event loop, or one statement to a server; then others have their turn."""
 
 
 class Ending(StrEnum):
@@ -142,22 +142,26 @@ class OpenResponses:
             _end((it for it in groups[prefix] if now - it.good_at > self._seconds_without_store), Ending.STORE)
 
     async def _look_at(self, groups: Mapping[str, list[OpenResponse]], answered: set[str]) -> None:
-        for number, (prefix, group) in enumerate(groups.items(), start=1):
-            if number % READS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            now = monotonic()  # before the read, because what changes while it is read may not be in it
-            try:
-                principal = await self._verifier.look_again(prefix)
-            except StoreUnavailableError:
-                continue
-            except InvalidApiKeyError as error:
-                _end((it for it in group if not it.may_answer_yet(now)), Ending.KEY, error.refusal)
-            else:
-                shut = [it for it in group if it.alias is not None and not principal.grant.opens(it.alias)]
-                _end((it for it in shut if not it.may_answer_yet(now)), Ending.ENDPOINT)
-                for response in set(group).difference(shut):
-                    response.good_at = now
-            answered.add(prefix)
+        prefixes = list(groups)
+        for start in range(0, len(prefixes), READS_AT_ONCE):
+            part = prefixes[start : start + READS_AT_ONCE]
+            looks = await asyncio.gather(*(self._look_at_group(prefix, groups[prefix]) for prefix in part))
+            answered.update(prefix for prefix, is_answered in zip(part, looks, strict=True) if is_answered)
+
+    async def _look_at_group(self, prefix: str, group: Collection[OpenResponse]) -> bool:
+        now = monotonic()  # before the read, because what changes while it is read may not be in it
+        try:
+            principal = await self._verifier.look_again(prefix)
+        except StoreUnavailableError:
+            return False
+        except InvalidApiKeyError as error:
+            _end((it for it in group if not it.may_answer_yet(now)), Ending.KEY, error.refusal)
+        else:
+            shut = [it for it in group if it.alias is not None and not principal.grant.opens(it.alias)]
+            _end((it for it in shut if not it.may_answer_yet(now)), Ending.ENDPOINT)
+            for response in set(group).difference(shut):
+                response.good_at = now
+        return True
 
 
 def _end(responses: Iterable[OpenResponse], ending: Ending, reason: str | None = None) -> None:

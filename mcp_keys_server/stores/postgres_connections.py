@@ -76,14 +76,14 @@ class PostgresTransaction:
     async def fetch(self, statement: str, *values: object) -> list[Row]:
         return [tuple(row) for row in await self._connection.fetch(statement, *values)]
 
-    async def hold_user(self, user_id: str) -> None:
-        await self._connection.fetch(sql.HOLD_USER, user_id)
+    async def hold_user(self, user_id: str) -> list[Row]:
+        return await self.fetch(sql.HOLD_USER, user_id)
 
     async def hold_ledger(self) -> None:
-        await self._connection.fetch(sql.HOLD_LEDGER)
+        await self.fetch(sql.HOLD_LEDGER)
 
     async def tell_processes(self) -> None:
-        await self._connection.fetch(sql.TELL_PROCESSES)
+        await self.fetch(sql.TELL_PROCESSES)
 
 
 class PostgresConnections:

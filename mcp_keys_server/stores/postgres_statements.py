@@ -1,5 +1,7 @@
 """The statements that are PostgreSQL's own."""
 
+from mcp_keys_server.stores.sql_statements import GET_USER
+
 READ_SECRETS = """
 SELECT secrets.prefix,
        secrets.key_hash, keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
@@ -11,7 +13,7 @@ WHERE secrets.prefix = ANY($1::text[])
 """
 
 # Of one user after the other, whoever changes them, and of all who add to the ledger.
-HOLD_USER = "SELECT 1 FROM users WHERE user_id = $1 FOR NO KEY UPDATE"
+HOLD_USER = f"{GET_USER} FOR NO KEY UPDATE"
 HOLD_LEDGER = "SELECT pg_advisory_xact_lock(hashtext(current_schema()), hashtext('ledger'))"
 TELL_PROCESSES = "SELECT pg_notify(current_schema(), '')"
 

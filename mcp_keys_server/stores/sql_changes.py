@@ -33,9 +33,8 @@ async def hold_holdings(transaction: Transaction, user_id: str) -> Holdings:
     Raises:
         UserNotFoundError: There is no such user.
     """
-    await transaction.hold_user(user_id)
-    users = [rows.user_record(row) for row in await transaction.fetch(sql.FIND_USER, user_id)]
-    if not users or users[0].user_id != user_id:  # found by e-mail, they would seem to have no keys
+    users = [rows.user_record(row) for row in await transaction.hold_user(user_id)]
+    if not users:
         raise UserNotFoundError
     keys = [rows.key_record(row) for row in await transaction.fetch(sql.HELD_KEYS, user_id)]
     makers = await transaction.fetch(sql.MAKERS, user_id)

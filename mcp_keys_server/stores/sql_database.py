@@ -19,8 +19,8 @@ class Transaction(Protocol):
     async def fetch(self, statement: str, *values: object) -> list[Row]:
         """All rows that it gives."""
 
-    async def hold_user(self, user_id: str) -> None:
-        """Let nobody else change anything of this user's from here to the end."""
+    async def hold_user(self, user_id: str) -> list[Row]:
+        """The row of the user of whom nobody else changes anything from here to the end."""
 
     async def hold_ledger(self) -> None:
         """Let nobody else add to the ledger from here to the end."""

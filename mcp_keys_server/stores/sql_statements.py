@@ -21,6 +21,7 @@ RETURNING user_id
 """
 DISABLE_USER = "UPDATE users SET disabled_at = $1 WHERE user_id = $2"
 FIND_USER = "SELECT user_id, email, name, created_at, disabled_at FROM users WHERE user_id = $1 OR email = $1"
+GET_USER = "SELECT user_id, email, name, created_at, disabled_at FROM users WHERE user_id = $1"
 LIST_USERS = "SELECT user_id, email, name, created_at, disabled_at FROM users ORDER BY user_id"
 
 ADD_KEY = """

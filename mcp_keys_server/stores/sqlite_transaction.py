@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import aiosqlite
 
 from mcp_keys_server.stores.sql_database import Row
+from mcp_keys_server.stores.sql_statements import GET_USER
 from mcp_keys_server.stores.sqlite_statements import numbered
 
 
@@ -22,12 +23,11 @@ class SqliteTransaction:
         """Do it with each of these sequences of values."""
         await self._connection.executemany(numbered(statement), [_bound(values) for values in several])
 
-    # There is one writer at a time in all of SQLite.
-    async def hold_user(self, user_id: str) -> None:
-        pass
+    async def hold_user(self, user_id: str) -> list[Row]:
+        return await self.fetch(GET_USER, user_id)  # there is one writer at a time in all of SQLite
 
     async def hold_ledger(self) -> None:
-        pass
+        pass  # as above
 
     async def tell_processes(self) -> None:
         pass  # the others look twice a second

@@ -333,7 +333,7 @@ async def test_what_a_process_holds_that_stands_still_is_let_go_of(
     holds, goes_on = asyncio.Event(), asyncio.Event()
 
     async def work(transaction: Transaction) -> None:
-        await transaction.hold_user("ada")
+        assert await transaction.hold_user("ada")
         holds.set()
         await goes_on.wait()
 
