@@ -50,7 +50,7 @@ async def test_no_plaintext_is_left_anywhere(
         "the database": world.stored_bytes().decode("latin-1"),
     }
     assert len(plaintexts) == 5
-    assert "asyncio" in places["the log"]
+    assert "mcp.server" in places["the log"]
     for place, content in places.items():
         for plaintext in plaintexts:
             for window in windows(plaintext):
