@@ -18,9 +18,10 @@ SECONDS_TO_START = 60
 
 def _programs() -> Path | None:
     """Where initdb and the others are, which Debian keeps off the PATH."""
+    debian = Path("/usr/lib/postgresql").glob("*/bin")
+    folders = sorted(debian, key=lambda folder: int(folder.parent.name), reverse=True)
     found = shutil.which("pg_ctl")
-    folders = [Path(found).parent] if found else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    folders += [Path(found).resolve().parent] if found else []
     return next((folder for folder in folders if (folder / "initdb").exists()), None)
 
 
@@ -75,6 +76,17 @@ class PostgresServer:
         if self.is_running():
             self._control("reload")
 
+    def sql(self, statement: str) -> None:
+        """Done by the superuser; ``psql`` is among the programs."""
+        _run("psql", "-qX", "-v", "ON_ERROR_STOP=1", "-d", self.url(), "-c", statement)
+
+    def own(self, *files: Path) -> None:
+        """Make these the server's, private to it."""
+        for file in files:
+            file.chmod(0o600)
+            if ACCOUNT:
+                shutil.chown(file, **ACCOUNT)
+
     def _file(self, name: str) -> Path:
         return self.folder / "data" / name
 
@@ -90,24 +102,44 @@ class PostgresServer:
 @contextmanager
 def a_postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
     """Running, and let go of at the end; it trusts everybody on this machine until told otherwise."""
+    with _a_place() as (folder, port):
+        _run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        with _running(PostgresServer(folder, port), settings) as server:
+            yield server
+
+
+@contextmanager
+def a_standby(primary: PostgresServer) -> Iterator[PostgresServer]:
+    """A copy of this server that follows it."""
+    with _a_place() as (folder, port):
+        data = str(folder / "data")
+        _run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-D", data, "-d", primary.url())
+        with _running(PostgresServer(folder, port)) as standby:
+            yield standby
+
+
+@contextmanager
+def _running(server: PostgresServer, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
+    own = {"port": str(server.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(server.folder)}
+    server.configure(**own, **(settings or {}))
+    server.start()
+    try:
+        yield server
+    finally:
+        if server.is_running():
+            server.stop()
+
+
+@contextmanager
+def _a_place() -> Iterator[tuple[Path, int]]:
+    """A folder and a port. Not below pytest's folder, into which another account cannot look."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    # Not below pytest's folder, into which another account cannot look.
     folder = Path(tempfile.mkdtemp(prefix="mcp-keys-postgres-"))
     try:
         if ACCOUNT:
             shutil.chown(folder, **ACCOUNT)
-        _run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        server = PostgresServer(folder, port)
-        server.configure(
-            port=str(port), listen_addresses="127.0.0.1", unix_socket_directories=str(folder), **(settings or {})
-        )
-        server.start()
-        try:
-            yield server
-        finally:
-            if server.is_running():
-                server.stop()
+        yield folder, port
     finally:
         shutil.rmtree(folder)
 

@@ -15,7 +15,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream, SocketAttribute, Socket
 from anyio.from_thread import start_blocking_portal
 from anyio.streams.tls import TLSStream
 
-from tests.browser.certificate import write_certificate
+from tests.certificate import write_certificate
 
 
 @dataclass
