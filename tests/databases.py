@@ -5,7 +5,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +21,14 @@ from tests.postgres_server import PROGRAMS, a_postgres_server
 Result = TypeVar("Result")
 
 POSTGRES_URL = "MCP_KEYS_TEST_POSTGRES_URL"
+
+
+def has_postgres() -> bool:
+    return POSTGRES_URL in os.environ or PROGRAMS is not None
+
+
 needs_postgres = pytest.mark.skipif(
-    POSTGRES_URL not in os.environ and PROGRAMS is None,
+    not has_postgres(),
     reason=f"needs PostgreSQL: its programs, or {POSTGRES_URL}, of a database for schemas of tests",
 )
 TABLES = ("meta", "users", "keys", "secrets", "claims", "sessions", "events")
@@ -38,6 +44,7 @@ def postgres_url() -> str:
 
 
 def stop_servers() -> None:
+    postgres_url.cache_clear()
     _servers.close()
 
 
@@ -141,6 +148,20 @@ class PostgresDatabase:
 
     def files_at_rest(self) -> list[str]:
         return []
+
+    def copy(self, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> None:
+        """Put very many rows there."""
+
+        async def work() -> None:
+            connection = await asyncpg.connect(postgres_url())
+            try:
+                await connection.copy_records_to_table(
+                    table, schema_name=self.schema, columns=list(columns), records=records
+                )
+            finally:
+                await connection.close()
+
+        elsewhere(work)
 
     def stored_bytes(self) -> bytes:
         """All that is in its tables, and bytes also as they are."""

@@ -13,6 +13,7 @@ from tests.benchmarks.conditions import conditions
 from tests.benchmarks.parts import PARTS, measure
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.table import table
+from tests.databases import stop_servers
 
 
 def main(arguments: Sequence[str], effort: Effort) -> None:
@@ -33,4 +34,7 @@ def main(arguments: Sequence[str], effort: Effort) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:], Effort())
+    try:
+        main(sys.argv[1:], Effort())
+    finally:
+        stop_servers()

@@ -8,7 +8,7 @@ from tests.benchmarks.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is measured. As it is here, a whole run takes one to two minutes."""
+    """How much is measured. As it is here, a whole run takes some minutes."""
 
     bcrypt_cost: int = 12
     rounds: int = 15
@@ -17,6 +17,8 @@ class Effort:
     seconds: float = 1.0
     """Of requests over HTTP, in each round."""
     connections: int = 16
+    few_keys: int = 1_000
+    many_keys: int = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class OpenedRing:
 
 
 @contextmanager
-def opened_ring(database: Path, *, bcrypt_cost: int) -> Iterator[OpenedRing]:
+def opened_ring(database: Path | str, *, bcrypt_cost: int) -> Iterator[OpenedRing]:
     """The key ring as a new process has it: nothing is proven in it."""
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()

@@ -9,15 +9,17 @@ from tests.benchmarks.figures import Quantity
 from tests.benchmarks.rounds import Contestant, Figures
 
 
-def timed(work: Callable[[], object], *, calls: int) -> Contestant:
-    """A contestant that does this work, which is so many calls."""
+def timed(work: Callable[[], object], *, calls: int, waits: bool = False) -> Contestant:
+    """A contestant that does this work, which is so many calls. Of one that waits for another process most of the time,
+    the share of a core says nothing.
+    """
 
     def contestant() -> Figures:
         processor = time.process_time_ns()
         started = time.perf_counter_ns()
         work()
         elapsed = time.perf_counter_ns() - started
-        share = (time.process_time_ns() - processor) / elapsed
+        share = 1.0 if waits else (time.process_time_ns() - processor) / elapsed
         return {Quantity.CALL: elapsed / 1000 / calls, Quantity.SHARE: share}
 
     return contestant
