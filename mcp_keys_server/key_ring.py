@@ -67,7 +67,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
             usage = UsageLog(store.record_use)
             verifier = KeyVerifier(store, mint, hasher, usage, clock=clock)
             open_responses = OpenResponses(verifier)
-            opened.after_every_write(open_responses.look_soon)
+            opened.watch_changes(open_responses)
             tasks = [asyncio.create_task(work) for work in (usage.keep_writing(), open_responses.keep_looking())]
             try:
                 yield KeyRing(

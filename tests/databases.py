@@ -104,7 +104,7 @@ class SqliteDatabase:
         self.sql("DROP TRIGGER an_event_is_never_changed", "DROP TRIGGER an_event_is_never_removed", *statements)
 
     def lose(self, *tables: str) -> None:
-        """Make it so that these tables and views are not found."""
+        """Make it so that these tables are not found, nor whatever is made of them."""
         self.sql("PRAGMA legacy_alter_table = ON", *(f"ALTER TABLE {table} RENAME TO {table}_gone" for table in tables))
 
     def refuse(self, action: str, table: str, *, saying: str, condition: str = "true") -> None:
@@ -189,6 +189,7 @@ class PostgresDatabase:
         self.sql("ALTER TABLE events DISABLE TRIGGER USER", *statements)
 
     def lose(self, *tables: str) -> None:
+        self.sql("ALTER VIEW key_records RENAME TO key_records_gone")  # it goes on with tables under any name
         self.sql(*(f"ALTER TABLE {table} RENAME TO {table}_gone" for table in tables))
 
     def spoil(self) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
 from math import inf
@@ -38,7 +38,7 @@ class Ending(StrEnum):
 class OpenResponse:
     """One response in progress. Whatever makes it runs within its cancel scope."""
 
-    __slots__ = ("alias", "cancel_scope", "changed_at", "ending", "good_at", "prefix", "principal")
+    __slots__ = ("alias", "cancel_scope", "changed_at", "changes", "ending", "good_at", "prefix", "principal")
 
     def __init__(self, prefix: str, principal: Principal) -> None:
         self.prefix = prefix
@@ -47,6 +47,8 @@ class OpenResponse:
         self.ending: Ending | None = None
         self.good_at = monotonic()
         """When its key was known to be good last."""
+        self.changes = 0
+        """Those of its own request that are being made: nobody here can tell yet whether they are."""
         self.changed_at = -inf
         """When its own request changed something in the store, for the first time after that."""
         self.cancel_scope = anyio.CancelScope()
@@ -61,6 +63,8 @@ class OpenResponse:
         A change is made with a key that is good in that very transaction. If the key was not seen good since, it was
         this change that ended it. Whatever ends the key later finds it seen good by the look that follows each change.
         """
+        if self.changes:  # which may have ended it a moment ago; the look after it will tell
+            return True
         return self.changed_at >= self.good_at and now - self.changed_at < SECONDS_TO_ANSWER
 
 
@@ -106,11 +110,24 @@ class OpenResponses:
         if not self._open:
             self._opened.clear()
 
-    def look_soon(self) -> None:
-        """Called after every change that this process has made, in the context in which it was asked for."""
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Around every change that this process makes, in the context in which it was asked for."""
         response = CURRENT.get()
-        if response is not None and response.changed_at < response.good_at:
-            response.changed_at = monotonic()
+        if response is None:
+            yield
+        else:
+            response.changes += 1
+            try:
+                yield
+                if response.changed_at < response.good_at:
+                    response.changed_at = monotonic()
+            finally:
+                response.changes -= 1
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """After a change, whoever made it."""
         if self._open:
             self._changed.set()
 

@@ -1,6 +1,7 @@
 """The port through which everything kept is read and written."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -9,6 +10,16 @@ from mcp_keys_server.core.ledger import Entry, Event
 from mcp_keys_server.core.records import KeyRecord, SecretRecord, Use, UserRecord
 
 Result = TypeVar("Result")
+
+
+class ChangeWatcher(Protocol):
+    """Whoever has to know at once what is changed."""
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Entered around every change that this process makes, in the context in which it was asked for."""
+
+    def look_soon(self) -> None:
+        """Called after a change of another process that may end something, as far as it is heard of."""
 
 
 class KeyStore(Protocol):

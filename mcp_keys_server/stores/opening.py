@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mcp_keys_server.core.errors import UnusableDatabaseError
-from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.key_store import ChangeWatcher, KeyStore
 from mcp_keys_server.core.sessions import SessionStore
 from mcp_keys_server.stores.postgres_url import PostgresUrl, is_postgres_url
 from mcp_keys_server.stores.sql_sessions import SqlSessions
@@ -24,8 +24,8 @@ DEFAULT_CONNECTIONS = 4
 class OpenedDatabase:
     store: KeyStore
     sessions: SessionStore
-    after_every_write: Callable[[Callable[[], None]], None]
-    """Tells what is to be called after each write of this process, and perhaps after those of others."""
+    watch_changes: Callable[[ChangeWatcher], None]
+    """Names whoever is told of them."""
 
 
 @asynccontextmanager
@@ -41,7 +41,7 @@ async def open_database(
         database = PostgresUrl(database)
     if not isinstance(database, PostgresUrl):
         async with open_connections(Path(database), create=create) as file:
-            yield OpenedDatabase(SqliteStore(file), SqlSessions(file), file.after_every_write)
+            yield OpenedDatabase(SqliteStore(file), SqlSessions(file), file.watch_changes)
         return
     try:  # here, because the driver is there only where it was asked for
         from mcp_keys_server.stores.postgres_connections import open_postgres  # noqa: PLC0415
@@ -51,4 +51,4 @@ async def open_database(
             "PostgreSQL needs one more package; run: pip install 'mcp-keys-server[postgres]'"
         ) from None
     async with open_postgres(database, create=create, most=connections) as server:
-        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), server.after_every_write)
+        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), server.watch_changes)

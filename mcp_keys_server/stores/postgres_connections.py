@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import TypeVar
 
 import asyncpg
 
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import StoreUnavailableError, UnusableDatabaseError
+from mcp_keys_server.core.key_store import ChangeWatcher
 from mcp_keys_server.stores import postgres_schema
 from mcp_keys_server.stores import postgres_statements as sql
 from mcp_keys_server.stores.postgres_connecting import (
@@ -23,7 +24,7 @@ from mcp_keys_server.stores.postgres_connecting import (
 )
 from mcp_keys_server.stores.postgres_lookups import PostgresLookups
 from mcp_keys_server.stores.postgres_url import PostgresUrl
-from mcp_keys_server.stores.sql_database import Row, Tell, Work, Writes
+from mcp_keys_server.stores.sql_database import Row, Work, Writes
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class PostgresConnections:
         self._clock = clock
         self._writes = Writes()
         self._closing = False
-        self._tell: Tell | None = None
+        self._watcher: ChangeWatcher | None = None
 
     async def read(self, make: Callable[[Row], Result], statement: str, *values: object) -> list[Result]:
         with trouble_named():
@@ -113,11 +114,11 @@ class PostgresConnections:
     async def write(self, work: Work[Result]) -> Result:
         return await self._writes.run(self._transact(work))
 
-    def after_every_write(self, tell: Tell) -> None:
-        """Call this after each write, in the context of whoever asked for it, before they know that it was made; and
-        soon after those of other processes that may end something.
-        """
-        self._tell = tell
+    def watch_changes(self, watcher: ChangeWatcher) -> None:
+        self._watcher = watcher
+
+    def _changing(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._watcher is None else self._watcher.changing()
 
     async def finish_writing(self) -> None:
         """Wait for the writes that have begun; others are refused."""
@@ -136,8 +137,8 @@ class PostgresConnections:
                     await postgres_schema.check_clock(connection, self._clock)
 
     def _hear(self) -> None:
-        if self._tell is not None:
-            self._tell()
+        if self._watcher is not None:
+            self._watcher.look_soon()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[PooledConnection]:
@@ -171,13 +172,12 @@ class PostgresConnections:
         async with self._connection() as connection:
             await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             try:
-                result = await work(PostgresTransaction(connection))
-                await connection.execute("COMMIT")
+                with self._changing():
+                    result = await work(PostgresTransaction(connection))
+                    await connection.execute("COMMIT")
             except (TimeoutError, *LOST):
                 raise  # and the connection is dropped
             except BaseException:
                 await connection.execute("ROLLBACK")
                 raise
-            if self._tell is not None:
-                self._tell()
             return result

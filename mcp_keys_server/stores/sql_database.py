@@ -7,7 +7,6 @@ from typing import Any, Protocol, TypeVar
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
-Tell = Callable[[], None]
 
 
 class Transaction(Protocol):

@@ -3,7 +3,14 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +19,9 @@ import aiosqlite
 import anyio.to_thread
 
 from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.core.key_store import ChangeWatcher
 from mcp_keys_server.stores import sqlite_file
-from mcp_keys_server.stores.sql_database import Row, Tell, Writes
+from mcp_keys_server.stores.sql_database import Row, Writes
 from mcp_keys_server.stores.sqlite_transaction import SqliteTransaction, fetch
 
 SECONDS_TO_WAIT_FOR_A_WRITER = 5
@@ -73,7 +81,7 @@ class SqliteConnections:
         self._turn = asyncio.Lock()
         self._closing = False
         self._writes = Writes()
-        self._tell: Tell | None = None
+        self._watcher: ChangeWatcher | None = None
 
     def look_up(self, statement: str, values: tuple[object, ...]) -> list[Row]:
         """All rows, read on the event loop's own thread: a half-read cursor would hold the database's snapshot.
@@ -93,9 +101,11 @@ class SqliteConnections:
     async def write(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
         return await self._writes.run(self._transact(work))
 
-    def after_every_write(self, tell: Tell) -> None:
-        """Call this after each write, in the context of whoever asked for it, before they know that it was made."""
-        self._tell = tell
+    def watch_changes(self, watcher: ChangeWatcher) -> None:
+        self._watcher = watcher
+
+    def _changing(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._watcher is None else self._watcher.changing()
 
     async def finish_writing(self) -> None:
         """Wait for the write that has begun; those that wait behind it are refused."""
@@ -123,13 +133,12 @@ class SqliteConnections:
                 self._file.check()
                 await self._writer.execute("BEGIN IMMEDIATE")
                 try:
-                    result = await work(SqliteTransaction(self._writer))
-                    await self._writer.execute("COMMIT")
+                    with self._changing():
+                        result = await work(SqliteTransaction(self._writer))
+                        await self._writer.execute("COMMIT")
                 except BaseException:
                     await self._writer.rollback()
                     raise
-                if self._tell is not None:
-                    self._tell()
                 return result
 
 

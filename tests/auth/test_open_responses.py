@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcp_keys_server import ApiKey, KeyRecord, RequestedGrant
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
-from mcp_keys_server.auth.open_responses import OpenResponses, only_while_open
+from mcp_keys_server.auth.open_responses import CURRENT, OpenResponses, only_while_open
 from mcp_keys_server.core.records import Person
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.server.http_service import listen
@@ -415,3 +415,22 @@ async def test_over_the_wire_a_stream_is_cut_and_another_request_gets_its_answer
             assert (await waiting).status_code == 401
         server.should_exit = True
         await serving
+
+
+async def test_a_look_while_a_change_is_being_made_ends_nothing_of_whoever_makes_it(world: World, site: Site) -> None:
+    """Nobody can tell yet whose the change is that the look has seen: its own, committed and not yet known to be."""
+    record, key = await world.key()
+    asked = site.ask(key, "/streams")
+    await site.until_open(1)
+    (response,) = site.open_responses._open
+    outer = CURRENT.set(response)
+    with site.open_responses.changing():
+        CURRENT.reset(outer)
+        world.sql(f"UPDATE keys SET revoked_at = created_at WHERE key_id = '{record.key_id}'")
+        await site.open_responses._look()
+        assert response.ending is None
+    await site.open_responses._look()
+    assert response.ending is None  # its answer is on its way
+    site.application.go_on.set()
+    (request,) = await ended(asked)
+    assert request.body == b"more the end"

@@ -205,7 +205,7 @@ async def test_of_two_processes_that_hash_a_key_anew_one_hash_stays_and_both_let
 async def test_a_stronger_hash_that_cannot_be_kept_does_not_keep_the_key_out(world: World) -> None:
     key = fleetmind_key()
     await put_fleetmind_key(world.ring.store, "ada", key)
-    world.sql("CREATE TRIGGER no BEFORE UPDATE ON secrets BEGIN SELECT RAISE(ABORT, 'full'); END")
+    world.database.refuse("UPDATE", "secrets", saying="full")
     for _ in range(2):
         await world.ring.verifier.verify(key)
 

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -46,6 +47,17 @@ async def another_hand(database: PostgresDatabase) -> AsyncIterator["asyncpg.Con
         yield connection
     finally:
         await connection.close()
+
+
+@dataclass(frozen=True)
+class Watcher:
+    heard: asyncio.Event
+
+    def changing(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def look_soon(self) -> None:
+        self.heard.set()
 
 
 def postgres_of(world: World) -> PostgresDatabase:
@@ -205,7 +217,7 @@ async def test_what_ends_a_key_is_heard_by_other_processes_and_what_does_not_is_
     key = await add(world.ring.store, a_key())
     async with opened(postgres_of(world)) as connections:
         heard = asyncio.Event()
-        connections.after_every_write(heard.set)
+        connections.watch_changes(Watcher(heard))
         await connections.lookups.look_up("unknown!")  # from then on it listens
         await add(world.ring.store, a_key(1))
         await holdings_of(world.ring.store)

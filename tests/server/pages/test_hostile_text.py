@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 
+from tests.databases import SqliteDatabase
 from tests.server.pages.conftest import Visitor, in_the_database, invite, shown_key, unclaimed
 from tests.world import World
 
@@ -98,6 +99,8 @@ async def pages_with(world: World, ada: Visitor, text: str) -> list[str]:
 
 @pytest.mark.parametrize("hostile", [HOSTILE, FORBIDDEN, HOSTILE[::-1]], ids=["allowed", "forbidden", "backwards"])
 async def test_whatever_a_name_or_a_reason_says_is_only_text(world: World, ada: Visitor, hostile: list[str]) -> None:
+    if not isinstance(world.database, SqliteDatabase):
+        hostile = [each for each in hostile if "\x00" not in each]  # of which PostgreSQL keeps none
     for text in await pages_with(world, ada, " ".join(hostile)):
         assert_only_text(text)
         assert all(each in unescape(text) for each in hostile) or "This invitation is used up" in text

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from mcp_keys_server import RequestedGrant
+from tests.databases import SqliteDatabase
 from tests.server.pages.conftest import Visitor, invite, shown_key
 from tests.world import World
 
@@ -92,5 +93,6 @@ async def test_no_log_at_any_level_holds_a_code_a_session_or_a_key(
         assert len(secret) >= 43
         assert secret not in log
         assert secret[8:30] not in log
-    # At DEBUG the driver prints what it is given: only the digest, of which nothing opens.
-    assert str(hashlib.sha256(session.encode()).digest())[2:-1] in log
+    # At DEBUG the driver of SQLite prints what it is given: only the digest, of which nothing opens.
+    if isinstance(world.database, SqliteDatabase):
+        assert str(hashlib.sha256(session.encode()).digest())[2:-1] in log
