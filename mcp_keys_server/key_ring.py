@@ -10,6 +10,7 @@ from mcp_keys_server.auth.open_responses import OpenResponses
 from mcp_keys_server.core.administration import Administration
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.counters import Counters, SharedCounters
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.invitations import INVITATION_LIFE, Invitations
 from mcp_keys_server.core.key_hasher import KeyHasher
@@ -35,6 +36,8 @@ class KeyRing:
     sessions: Sessions
     open_responses: OpenResponses
     """What the guards of this process are answering."""
+    counters: Counters
+    """Of what throttles count, together with all other processes."""
 
 
 @asynccontextmanager
@@ -68,7 +71,9 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
             verifier = KeyVerifier(store, mint, hasher, usage, clock=clock)
             open_responses = OpenResponses(verifier)
             opened.watch_changes(open_responses)
-            tasks = [asyncio.create_task(work) for work in (usage.keep_writing(), open_responses.keep_looking())]
+            counters = SharedCounters(opened.counters, clock=clock)
+            work = (usage.keep_writing(), open_responses.keep_looking(), counters.keep_sharing())
+            tasks = [asyncio.create_task(each) for each in work]
             try:
                 yield KeyRing(
                     store=store,
@@ -78,6 +83,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
                     invitations=Invitations(store, issuer, policy=policy, invitation_life=invitation_life, clock=clock),
                     sessions=Sessions(opened.sessions, clock=clock),
                     open_responses=open_responses,
+                    counters=counters,
                 )
             finally:
                 for task in tasks:

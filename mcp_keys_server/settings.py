@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         default=1,
         ge=1,
         le=64,
-        description="How many processes serve, on one socket and one database. Each counts failed sign-ins by itself.",
+        description="How many processes serve, on one socket and one database.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged at the least. debug adds a line for every accepted request."

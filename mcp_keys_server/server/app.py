@@ -60,8 +60,8 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
         security_settings=policy.for_sdk(),
         max_request_body_size=LARGEST_BODY,
     )
-    calls = Throttle(RateLimitItemPerMinute(settings.calls_per_minute))
-    failures = Throttle(RateLimitItemPerMinute(settings.failures_per_minute))
+    calls = Throttle("calls", RateLimitItemPerMinute(settings.calls_per_minute), ring.counters)
+    failures = Throttle("failures", RateLimitItemPerMinute(settings.failures_per_minute), ring.counters)
 
     def guarded(behind: ASGIApp) -> KeyGuard:
         return KeyGuard(behind, ring.verifier, ring.open_responses, failures)

@@ -7,12 +7,14 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
+from mcp_keys_server.core.counters import CounterStore
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_store import ChangeWatcher, KeyStore
 from mcp_keys_server.core.sessions import SessionStore
 from mcp_keys_server.stores.postgres_url import PostgresUrl, is_postgres_url
 from mcp_keys_server.stores.sql_sessions import SqlSessions
 from mcp_keys_server.stores.sqlite_connections import open_connections
+from mcp_keys_server.stores.sqlite_counters import SqliteCounters
 from mcp_keys_server.stores.sqlite_store import SqliteStore
 
 Database: TypeAlias = str | PathLike[str] | PostgresUrl
@@ -24,6 +26,7 @@ DEFAULT_CONNECTIONS = 4
 class OpenedDatabase:
     store: KeyStore
     sessions: SessionStore
+    counters: CounterStore
     watch_changes: Callable[[ChangeWatcher], None]
     """Names whoever is told of them."""
 
@@ -41,14 +44,17 @@ async def open_database(
         database = PostgresUrl(database)
     if not isinstance(database, PostgresUrl):
         async with open_connections(Path(database), create=create) as file:
-            yield OpenedDatabase(SqliteStore(file), SqlSessions(file), file.watch_changes)
+            yield OpenedDatabase(SqliteStore(file), SqlSessions(file), SqliteCounters(file), file.watch_changes)
         return
     try:  # here, because the driver is there only where it was asked for
         from mcp_keys_server.stores.postgres_connections import open_postgres  # noqa: PLC0415
+        from mcp_keys_server.stores.postgres_counters import PostgresCounters  # noqa: PLC0415
         from mcp_keys_server.stores.postgres_store import PostgresStore  # noqa: PLC0415
     except ImportError:
         raise UnusableDatabaseError(
             "PostgreSQL needs one more package; run: pip install 'mcp-keys-server[postgres]'"
         ) from None
     async with open_postgres(database, create=create, most=connections) as server:
-        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), server.watch_changes)
+        yield OpenedDatabase(
+            PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.watch_changes
+        )

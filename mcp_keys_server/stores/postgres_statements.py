@@ -51,6 +51,20 @@ ORDER BY number
 LIMIT $2
 """
 
+# Those that others are forgetting at this moment are left to them.
+FORGET_COUNTS = """
+DELETE FROM counters
+WHERE (name, process) IN (SELECT name, process FROM counters WHERE ends_at <= $1 FOR UPDATE SKIP LOCKED)
+"""
+PUT_COUNTS = """
+INSERT INTO counters (name, process, ends_at, count)
+SELECT name, $1, ends_at, count FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS counted (name, ends_at, count)
+ON CONFLICT (name, process) DO UPDATE SET ends_at = excluded.ends_at, count = excluded.count
+"""
+SUM_COUNTS = """
+SELECT name, ends_at, sum(count)::bigint FROM counters WHERE name = ANY($1::text[]) GROUP BY name, ends_at
+"""
+
 ROLE_AND_SERVER = """
 SELECT current_setting('server_version_num')::int, current_setting('server_encoding'),
        current_setting('synchronous_commit'), current_setting('fsync'), current_user

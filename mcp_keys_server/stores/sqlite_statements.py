@@ -40,3 +40,12 @@ WHERE number >= $1
 ORDER BY number
 LIMIT $2
 """
+
+FORGET_COUNTS = "DELETE FROM counters WHERE ends_at <= $1"
+PUT_COUNT = """
+INSERT INTO counters (name, process, ends_at, count) VALUES ($1, $2, $3, $4)
+ON CONFLICT (name, process) DO UPDATE SET ends_at = $3, count = $4
+"""
+SUM_COUNTS = """
+SELECT name, ends_at, sum(count) FROM counters WHERE name IN (SELECT value FROM json_each($1)) GROUP BY name, ends_at
+"""

@@ -1,38 +1,26 @@
-import time
-
 import pytest
 from limits import parse
 
-from mcp_keys_server.auth.throttle import FEWEST_TO_LOOK_THROUGH, Throttle, network_of
+from mcp_keys_server.auth.throttle import Throttle, network_of
+from tests.world import World
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_after_so_many_times_one_waits_and_others_do_not() -> None:
-    throttle = Throttle(parse("2 per minute"))
-    for _ in range(2):
-        assert await throttle.seconds_to_wait("192.0.2.1") == 0
-        assert await throttle.take("192.0.2.1") == 0
-    assert 0 < await throttle.seconds_to_wait("192.0.2.1") <= 60
-    assert 0 < await throttle.take("192.0.2.1") <= 60
-    assert await throttle.seconds_to_wait("192.0.2.2") == 0
+async def test_after_so_many_times_one_waits_and_others_do_not(world: World) -> None:
+    throttle = Throttle("calls", parse("2 per minute"), world.ring.counters)
+    world.clock.advance(seconds=12.5)
+    assert [await throttle.take("192.0.2.1") for _ in range(4)] == [0, 0, 48, 48]
+    assert await throttle.take("192.0.2.2") == 0
+    world.clock.advance(seconds=48)
+    assert await throttle.take("192.0.2.1") == 0
 
 
-async def test_counters_that_have_ended_are_dropped_and_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    throttle, now = Throttle(parse("1 per minute")), time.time()
-    for number in range(FEWEST_TO_LOOK_THROUGH - 1):
-        await throttle.take(str(number))
-    monkeypatch.setattr(time, "time", lambda: now + 61)
-    assert await throttle.take("one more") == 0
-    assert await throttle.seconds_to_wait("0") == 0
-    counters = throttle._limiter.storage
-    assert await counters.check()
-    assert await counters.get_expiry("never seen") == now + 61
-    assert await counters.reset() == 1
-    await throttle.take("a")
-    await throttle._limiter.clear(throttle._allowed, "a")
-    assert await throttle.take("a") == 0
-    assert counters.base_exceptions is MemoryError
+async def test_what_one_thing_was_counted_for_does_not_count_for_another(world: World) -> None:
+    calls = Throttle("calls", parse("1 per minute"), world.ring.counters)
+    claims = Throttle("claims", parse("1 per hour"), world.ring.counters)
+    assert [await calls.take("key_1"), await claims.take("key_1")] == [0, 0]
+    assert [await calls.take("key_1"), await claims.take("key_1")] == [60, 3600]
 
 
 @pytest.mark.parametrize(

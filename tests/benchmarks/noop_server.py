@@ -46,8 +46,8 @@ WITHOUT_US = "/open"
 PROCESSOR_TIME = "/processor-time"
 
 
-def unlimited() -> Throttle:
-    return Throttle(RateLimitItemPerMinute(10**9))
+def unlimited(ring: KeyRing) -> Throttle:
+    return Throttle("anything", RateLimitItemPerMinute(10**9), ring.counters)
 
 
 class Announcement(TypedDict):
@@ -93,7 +93,10 @@ def build_noop_app(ring: KeyRing, nobody: Principal, *, port: int) -> Starlette:
             Mount(
                 WITH_US,
                 KeyGuard(
-                    Endpoints({KEYS_ALIAS: endpoint}, unlimited()), ring.verifier, ring.open_responses, unlimited()
+                    Endpoints({KEYS_ALIAS: endpoint}, unlimited(ring)),
+                    ring.verifier,
+                    ring.open_responses,
+                    unlimited(ring),
                 ),
             ),
             Route(PROCESSOR_TIME, _processor_time),

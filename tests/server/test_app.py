@@ -166,7 +166,7 @@ async def test_a_session_is_ridden_by_no_other_key(world: World) -> None:
     """Were there sessions, as upstreams will have: the SDK binds them to what the endpoint tells it."""
     sessions = StreamableHTTPSessionManager(Server("x"), json_response=True)
     app = KeyGuard(
-        Endpoints({"keys": AuthContextMiddleware(sessions.asgi_app), "b": sessions.asgi_app}, unlimited()),
+        Endpoints({"keys": AuthContextMiddleware(sessions.asgi_app), "b": sessions.asgi_app}, unlimited(world.ring)),
         world.ring.verifier,
         world.ring.open_responses,
     )
@@ -196,7 +196,9 @@ async def test_the_sdk_knows_the_principal_and_not_the_key(world: World) -> None
         seen.append(scope)
 
     record, key = await world.key()
-    app: ASGIApp = KeyGuard(Endpoints({"keys": behind}, unlimited()), world.ring.verifier, world.ring.open_responses)
+    app: ASGIApp = KeyGuard(
+        Endpoints({"keys": behind}, unlimited(world.ring)), world.ring.verifier, world.ring.open_responses
+    )
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=BASE_URL) as http:
         with pytest.raises(AssertionError):  # of the client: there was no answer
             await post(http, key)

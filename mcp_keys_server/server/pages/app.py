@@ -75,13 +75,14 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
 
 def build_pages(ring: KeyRing, policy: HostPolicy, *, clock: Clock = utc_now) -> ASGIApp:
     """All that is below ``/keys``."""
+    claims = Throttle("claims", CLAIMS, ring.counters)
     visitors = Visitors(ring.sessions, ring.store, https=policy.public_url.startswith("https://"))
     app = Starlette(
         routes=[
-            *SignInPages(ring.verifier, visitors, Throttle(SIGN_INS)).routes(),
+            *SignInPages(ring.verifier, visitors, Throttle("sign-ins", SIGN_INS, ring.counters)).routes(),
             *InvitationPages(ring.invitations, policy.public_url, clock=clock).routes(),
             *KeyPages(ring.manager, visitors, clock=clock).routes(),
-            *ClaimPages(ring.manager, visitors, Throttle(CLAIMS), policy.public_url, clock=clock).routes(),
+            *ClaimPages(ring.manager, visitors, claims, policy.public_url, clock=clock).routes(),
             Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
         ],
         exception_handlers={

@@ -1,13 +1,9 @@
 import re
-import time
 
 import pytest
-from limits import parse
 from starlette.types import ASGIApp
 
 from mcp_keys_server import ApiKey, RequestedGrant
-from mcp_keys_server.auth.throttle import Throttle
-from mcp_keys_server.server.pages.app import SIGN_INS
 from mcp_keys_server.settings import Settings
 from tests.server.pages.conftest import COOKIE, HTTPS, Visit, Visitor, app_with, client, in_the_database, text_of
 from tests.world import World
@@ -82,16 +78,12 @@ async def test_who_is_signed_in_stays_so_while_their_address_is_closed(ada: Visi
     assert await ada.is_signed_in()
 
 
-async def test_the_address_opens_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    throttle, now = Throttle(parse("2 per 5 minutes")), time.time()
-    assert await throttle.seconds_to_wait("a") == 0
-    for _ in range(2):
-        await throttle.take("a")
-    assert 298 <= await throttle.seconds_to_wait("a") <= 300
-    assert await throttle.seconds_to_wait("b") == 0
-    monkeypatch.setattr(time, "time", lambda: now + 310)
-    assert await throttle.seconds_to_wait("a") == 0
-    assert (SIGN_INS.amount, SIGN_INS.get_expiry()) == (10, 300)
+async def test_the_address_opens_again(world: World, visitor: Visitor) -> None:
+    await fail(visitor, 10)
+    answer = await visitor.sign_in("wrong")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "300")  # as it is on the stroke of noon
+    world.clock.advance(minutes=5)
+    assert (await visitor.sign_in("wrong")).status_code == 403
 
 
 ELSEWHERE = [
