@@ -53,7 +53,7 @@ class ApiKeyMiddleware:
         self._app = app
         self._entrance = Entrance(alias=alias, path=path)
         self._open_paths = frozenset(open_paths)
-        self._failures = Throttle(RateLimitItemPerMinute(failures_per_minute))
+        self._failures = RateLimitItemPerMinute(failures_per_minute)
         self._given = key_ring
         self._guarded: tuple[KeyRing, KeyGuard] | None = None
 
@@ -66,7 +66,8 @@ class ApiKeyMiddleware:
     def _guard(self, scope: Scope) -> KeyGuard:
         ring = self._given or _ring_of_lifespan(scope)
         if self._guarded is None or self._guarded[0] is not ring:
-            self._guarded = ring, KeyGuard(self._enter, ring.verifier, ring.open_responses, self._failures)
+            failures = Throttle("failures", self._failures, ring.counters)
+            self._guarded = ring, KeyGuard(self._enter, ring.verifier, ring.open_responses, failures)
         return self._guarded[1]
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -21,6 +21,7 @@ from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS, parse_user_id
 from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS
 from mcp_keys_server.stores.postgres_url import PostgresUrl, is_postgres_url
+from mcp_keys_server.stores.redis_url import RedisUrl
 
 ENVIRONMENT_PREFIX = "MCP_KEYS_"
 NOT_SETTINGS = frozenset({"MCP_KEYS_API_KEY", "MCP_KEYS_CONFIG"})
@@ -32,16 +33,20 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 _ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 
 
-def _by_rule(parse: Callable[[str], str]) -> AfterValidator:
-    """A rule of the core as a rule of a setting."""
+def _by_rule(parse: Callable[[str], object]) -> BeforeValidator:
+    """A rule of the layers below as a rule of a setting."""
 
-    def validate(value: str) -> str:
+    def validate(value: object) -> object:
         try:
-            return parse(value)
+            return parse(value) if isinstance(value, str) else value
         except InvalidFieldError as error:
             raise ValueError(error.rule) from None
 
-    return AfterValidator(validate)
+    return BeforeValidator(validate)
+
+
+def _path_or_url(value: str) -> str | PostgresUrl:
+    return PostgresUrl(value) if is_postgres_url(value) else value
 
 
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -65,7 +70,7 @@ class Settings(BaseSettings):
         arbitrary_types_allowed=True,
     )
 
-    database: Path | PostgresUrl = Field(
+    database: Annotated[Path | PostgresUrl, _by_rule(_path_or_url)] = Field(
         default_factory=lambda: platformdirs.user_data_path("mcp-keys-server", appauthor=False) / "keys.db",
         description="The SQLite file, which is made, private to its user, when there is none; or the URL of a "
         "PostgreSQL database, postgresql://USER:PASSWORD@HOST/DATABASE.",
@@ -121,6 +126,12 @@ class Settings(BaseSettings):
         le=10**9,
         description="After how many requests with a bad key an address is told to wait; good keys are let in "
         "from there all the same.",
+    )
+    rate_limit_storage: Annotated[RedisUrl, _by_rule(RedisUrl)] | None = Field(
+        default=None,
+        description="The Redis or Valkey server that counts calls and failures, exactly and for all replicas, "
+        "redis://USER:PASSWORD@HOST:PORT/NUMBER. Without it, or while it does not answer: memory, added up in the "
+        "database every second.",
     )
     trusted_proxy_addresses: Words = Field(
         default=(),
@@ -198,16 +209,6 @@ class Settings(BaseSettings):
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
-
-    @field_validator("database", mode="before")
-    @classmethod
-    def _path_or_url(cls, value: object) -> object:
-        if not isinstance(value, str) or not is_postgres_url(value):
-            return value
-        try:
-            return PostgresUrl(value)
-        except InvalidFieldError as error:
-            raise ValueError(error.rule) from None
 
     @field_validator("database")
     @classmethod

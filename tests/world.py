@@ -67,8 +67,10 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(database: Database, *, bcrypt_cost: int = CHEAPEST_COST) -> AsyncIterator[World]:
-    clock = SettableClock()
+async def open_world(
+    database: Database, *, bcrypt_cost: int = CHEAPEST_COST, clock: SettableClock | None = None
+) -> AsyncIterator[World]:
+    clock = clock or SettableClock()
     async with open_key_ring(str(database), bcrypt_cost=bcrypt_cost, clock=clock) as ring:
         if not await ring.administration.list_users():
             await ring.administration.add_user("ada", email="ada@example.com", name="Ada")

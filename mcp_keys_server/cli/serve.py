@@ -9,6 +9,7 @@ import click
 
 from mcp_keys_server.cli.options import key_ring_of, public_url_option, with_settings
 from mcp_keys_server.settings import Settings
+from mcp_keys_server.stores.opening import open_counters
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -48,17 +49,23 @@ def serve(settings: Settings) -> None:
         click.echo("Ctrl+C stops the server.")
 
     async def begin(then: Callable[["Starlette"], Awaitable[None]] | None = None) -> None:
-        async with key_ring_of(settings, create=True) as ring:
+        async with (
+            key_ring_of(settings, create=True) as ring,
+            open_counters(settings.rate_limit_storage, ring.counters) as counters,
+        ):
             click.echo(f"Listening on  {host}:{port}")
             click.echo(f"Database      {settings.database}")
-            app = build_app(ring, policy, settings)
+            app = build_app(ring, policy, settings, counters=counters)
             await welcome(ring, settings, policy.public_url)
             if then is not None:
                 await then(app)
 
     async def go_on(ready: Callable[[], None]) -> None:
-        async with key_ring_of(settings) as ring:
-            await serve_http(build_app(ring, policy, settings), listener, ready)
+        async with (
+            key_ring_of(settings) as ring,
+            open_counters(settings.rate_limit_storage, ring.counters) as counters,
+        ):
+            await serve_http(build_app(ring, policy, settings, counters=counters), listener, ready)
 
     check_workers(settings.workers)
     set_up_logging(settings.log_level)

@@ -19,6 +19,7 @@ from mcp_keys_server.auth.answers import HOW_TO_SEND_A_KEY, UNAVAILABLE
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.counters import Counters
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.core.records import Principal
@@ -46,12 +47,21 @@ _NO_OAUTH = (
 )
 
 
-def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: Clock = utc_now) -> Starlette:
-    """The application for this key ring. Whoever opened the ring closes it.
+def build_app(
+    ring: KeyRing,
+    policy: HostPolicy,
+    settings: Settings,
+    *,
+    counters: Counters | None = None,
+    clock: Clock = utc_now,
+) -> Starlette:
+    """The application for this key ring, which counts in other counters than its if there are. Whoever opened them
+    closes them.
 
     Raises:
         SettingsError: Keys are to be delivered in a way that is not for HTTP.
     """
+    counters = counters or ring.counters
     sessions = StreamableHTTPSessionManager(
         build_tool_server(_key_tools(ring, policy, settings, clock), _principal_of_request),
         # Stateless: a key is checked on every request, and there is no session that could be ridden or exhausted.
@@ -60,8 +70,8 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
         security_settings=policy.for_sdk(),
         max_request_body_size=LARGEST_BODY,
     )
-    calls = Throttle("calls", RateLimitItemPerMinute(settings.calls_per_minute), ring.counters)
-    failures = Throttle("failures", RateLimitItemPerMinute(settings.failures_per_minute), ring.counters)
+    calls = Throttle("calls", RateLimitItemPerMinute(settings.calls_per_minute), counters)
+    failures = Throttle("failures", RateLimitItemPerMinute(settings.failures_per_minute), counters)
 
     def guarded(behind: ASGIApp) -> KeyGuard:
         return KeyGuard(behind, ring.verifier, ring.open_responses, failures)
@@ -111,7 +121,7 @@ def build_app(ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: C
         # None but the interfaces are for scripts of web pages, so what says whose may read them is not for the others:
         # least of all for what proxies ask, where the answer to a preflight would let its request in.
         routes=[
-            Mount("/keys", build_pages(ring, policy, clock=clock)),
+            Mount("/keys", build_pages(ring, policy, counters, clock=clock)),
             Route("/verify", verification),
             Mount("/verify", verification),
             Route("/introspect", introspection),

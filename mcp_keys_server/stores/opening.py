@@ -7,11 +7,12 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from mcp_keys_server.core.counters import CounterStore
+from mcp_keys_server.core.counters import Counters, CounterStore
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_store import ChangeWatcher, KeyStore
 from mcp_keys_server.core.sessions import SessionStore
 from mcp_keys_server.stores.postgres_url import PostgresUrl, is_postgres_url
+from mcp_keys_server.stores.redis_url import RedisUrl
 from mcp_keys_server.stores.sql_sessions import SqlSessions
 from mcp_keys_server.stores.sqlite_connections import open_connections
 from mcp_keys_server.stores.sqlite_counters import SqliteCounters
@@ -58,3 +59,23 @@ async def open_database(
         yield OpenedDatabase(
             PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.watch_changes
         )
+
+
+@asynccontextmanager
+async def open_counters(url: RedisUrl | None, otherwise: Counters) -> AsyncIterator[Counters]:
+    """Those in the server with this URL, which fall back on the other ones; without a URL, these.
+
+    Raises:
+        UnusableDatabaseError: The driver is missing.
+    """
+    if url is None:
+        yield otherwise
+        return
+    try:
+        from mcp_keys_server.stores.redis_counters import open_redis  # noqa: PLC0415
+    except ImportError:
+        raise UnusableDatabaseError(
+            "rate_limit_storage needs one more package; run: pip install 'mcp-keys-server[redis]'"
+        ) from None
+    async with open_redis(url, otherwise) as counters:
+        yield counters

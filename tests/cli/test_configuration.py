@@ -87,6 +87,9 @@ BAD: dict[str, tuple[str, str, str]] = {
     "a life that is no number": ("MAX_EXPIRY_DAYS", "nan", "max_expiry_days .*3650"),
     "no keys at all": ("MAX_LIVE_KEYS_PER_USER", "0", "max_live_keys_per_user .*1"),
     "half a key": ("MAX_LIVE_KEYS_PER_USER", "1.5", "max_live_keys_per_user .*integer"),
+    "a storage there is not": ("RATE_LIMIT_STORAGE", "memcached://Hunter2", "rate_limit_storage .*redis://"),
+    "a storage without a host": ("RATE_LIMIT_STORAGE", "redis://:Hunter2@", "rate_limit_storage .*redis://"),
+    "a storage in a folder": ("RATE_LIMIT_STORAGE", "redis://x/Hunter2", "rate_limit_storage .*number of a database"),
     "a first user": ("FIRST_USER", "Hunter2", "first_user .*a-z 0-9"),
 }
 

@@ -1,3 +1,5 @@
+from contextlib import AsyncExitStack
+
 import httpx2
 import pytest
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
@@ -7,13 +9,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server import ApiKey
 from mcp_keys_server.auth.guard import KeyGuard
+from mcp_keys_server.core import counters
 from mcp_keys_server.server.app import LARGEST_BODY
 from mcp_keys_server.server.endpoints import Endpoints
 from mcp_keys_server.settings import Settings
 from tests.benchmarks.noop_server import unlimited
 from tests.server.calls import post
 from tests.server.conftest import BASE_URL, client_of, started
-from tests.world import World
+from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
 
@@ -218,6 +221,25 @@ async def test_a_key_that_calls_too_often_is_told_to_wait_and_its_neighbours_are
         assert "Try again in" in answer.json()["error"]["message"]
         assert (await post(http, calm)).status_code == 200
         assert (await post(http, bobs, path="/u/bob/keys/mcp")).status_code == 200
+
+
+async def test_what_another_process_let_through_counts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters, "SECONDS_BETWEEN_SHARES", 0)
+    _, key = await world.key()
+    most = 100
+    async with AsyncExitStack() as stack:
+        one, other = [await stack.enter_async_context(open_world(world.database, clock=world.clock)) for _ in range(2)]
+        clients = []
+        for each in (one, other):
+            app = await stack.enter_async_context(started(each, Settings(calls_per_minute=most)))
+            clients.append(await stack.enter_async_context(client_of(app)))
+        counts = []
+        for http in clients:
+            counts.append(0)
+            while (await post(http, key)).status_code == 200:
+                counts[-1] += 1
+    assert counts[0] == most
+    assert counts[1] < most
 
 
 async def test_an_address_with_too_many_bad_keys_is_told_to_wait_but_not_with_a_good_one(world: World) -> None:

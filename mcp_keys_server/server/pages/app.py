@@ -18,6 +18,7 @@ from mcp_keys_server.auth.answers import SECONDS_TO_RETRY_AFTER
 from mcp_keys_server.auth.guard import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.counters import Counters
 from mcp_keys_server.core.errors import (
     InvalidFieldError,
     InvitationNotFoundError,
@@ -73,13 +74,13 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
 }
 
 
-def build_pages(ring: KeyRing, policy: HostPolicy, *, clock: Clock = utc_now) -> ASGIApp:
+def build_pages(ring: KeyRing, policy: HostPolicy, counters: Counters, *, clock: Clock = utc_now) -> ASGIApp:
     """All that is below ``/keys``."""
-    claims = Throttle("claims", CLAIMS, ring.counters)
+    claims = Throttle("claims", CLAIMS, counters)
     visitors = Visitors(ring.sessions, ring.store, https=policy.public_url.startswith("https://"))
     app = Starlette(
         routes=[
-            *SignInPages(ring.verifier, visitors, Throttle("sign-ins", SIGN_INS, ring.counters)).routes(),
+            *SignInPages(ring.verifier, visitors, Throttle("sign-ins", SIGN_INS, counters)).routes(),
             *InvitationPages(ring.invitations, policy.public_url, clock=clock).routes(),
             *KeyPages(ring.manager, visitors, clock=clock).routes(),
             *ClaimPages(ring.manager, visitors, claims, policy.public_url, clock=clock).routes(),
