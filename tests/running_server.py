@@ -40,6 +40,13 @@ class RunningServer:
     base_url: str
     printed: str
     log: Path
+    others: tuple["RunningServer", ...] = ()
+    """What answers under the same base URL."""
+
+    @property
+    def logs(self) -> list[str]:
+        """What it has logged, and each of the others."""
+        return [each.log.read_text() for each in (self, *self.others)]
 
     @property
     def first_key(self) -> str:

@@ -11,6 +11,7 @@ from tests.browser.needed import HOW_TO_GET_IT, all_there
 from tests.browser.site import Site, running_site
 from tests.clients.node_clients import installed_node_clients
 from tests.conftest import KEY
+from tests.replicas import DEPLOYMENTS
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser
@@ -45,12 +46,19 @@ async def browser() -> AsyncIterator["Browser"]:
         yield browser
 
 
+@pytest.fixture(scope="session", params=DEPLOYMENTS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Of deployment; the pages are tried with all of them."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="package")
 def site(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """It serves Ada, logs all it can, and has logged no key when it stops."""
     with running_site(kind, tmp_path_factory.mktemp("site"), MCP_KEYS_LOG_LEVEL="debug") as running:
         yield running
-    assert not KEY.search(running.server.log.read_text())
+    for log in running.server.logs:
+        assert not KEY.search(log)
 
 
 @pytest.fixture

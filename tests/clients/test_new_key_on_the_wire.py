@@ -17,6 +17,7 @@ from tests.clients.connections import AUTO, LEGACY, MODERN, call, over_http
 from tests.conftest import KEY
 from tests.databases import a_database
 from tests.person import Person
+from tests.replicas import serving
 from tests.running_server import ADA, RunningServer, running_server
 
 pytestmark = pytest.mark.anyio
@@ -26,12 +27,14 @@ SECONDS = 30
 @pytest.fixture(scope="module")
 def linking_server(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """It delivers as it does unless told otherwise."""
+    folder = tmp_path_factory.mktemp("data")
     with (
-        a_database(kind, tmp_path_factory.mktemp("data")) as database,
-        running_server(database, *ADA, MCP_KEYS_LOG_LEVEL="debug") as running,
+        a_database(kind, folder / "data") as database,
+        serving(kind, database, folder, *ADA, MCP_KEYS_LOG_LEVEL="debug") as running,
     ):
         yield running
-    assert not KEY.search(running.log.read_text())
+    for log in running.logs:
+        assert not KEY.search(log)
 
 
 @dataclass

@@ -71,7 +71,11 @@ def program(name: str) -> str:
 
 
 def _nginx(folder: Path, ports: Mapping[str, int]) -> list[str]:
-    server = example("nginx", _addresses(ports, {"listen 8080": f"listen 127.0.0.1:{ports['listen']}"}))
+    return nginx(folder, example("nginx", _addresses(ports, {"listen 8080": f"listen 127.0.0.1:{ports['listen']}"})))
+
+
+def nginx(folder: Path, server: str) -> list[str]:
+    """The command for an nginx with this server, its files in this folder."""
     (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, server=server))
     return [program("nginx"), "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
