@@ -12,7 +12,7 @@ import pytest
 
 SECONDS_TO_START = 20
 PROGRAM = shutil.which("redis-server")
-needs_redis_server = pytest.mark.skipif(not PROGRAM, reason="needs redis-server (Debian: apt-get install redis-server)")
+needs_redis_server = pytest.mark.skipif(not PROGRAM, reason="there is no redis-server; .ci/install-redis installs it")
 
 
 class RedisServer:

@@ -1,9 +1,5 @@
 import asyncio
-import os
-import secrets
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -18,8 +14,6 @@ from mcp_keys_server.stores.redis_url import RedisUrl
 from tests.stores.redis_server import needs_redis_server, redis_server
 
 pytestmark = pytest.mark.anyio
-URL = os.environ.get("MCP_KEYS_TEST_REDIS_URL", "")
-needs_redis = pytest.mark.skipif(not URL, reason="needs Redis or Valkey: MCP_KEYS_TEST_REDIS_URL")
 
 
 class Otherwise:
@@ -35,40 +29,39 @@ class Otherwise:
 
 
 @pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is about counting: a busy machine may take its time."""
+    monkeypatch.setattr(redis_counters, "SECONDS_TO_ANSWER", 20)
+
+
+@pytest.fixture
 def otherwise() -> Otherwise:
     return Otherwise()
 
 
-@asynccontextmanager
-async def a_name() -> AsyncIterator[str]:
-    """One that nobody else has counted, and of which nothing is left."""
-    name = f"test {secrets.token_hex(8)}"
-    try:
-        yield name
-    finally:
-        async with redis.asyncio.from_url(URL) as client:
-            await client.delete(f"{PREFIX}:{name}")
-
-
-@needs_redis
-async def test_several_processes_count_together_to_the_last(otherwise: Otherwise) -> None:
-    url = RedisUrl(URL)
-    async with open_counters(url, otherwise) as one, open_counters(url, otherwise) as other, a_name() as name:
-        assert await asyncio.gather(*(counters.take(name, 100, 60) for counters in (one, other) * 50)) == [0] * 100
-        for counters in (one, other):
-            assert 0 < await counters.take(name, 100, 60) <= 60
+@pytest.mark.usefixtures("unhurried")
+@needs_redis_server
+async def test_several_processes_count_together_to_the_last(tmp_path: Path, otherwise: Otherwise) -> None:
+    with redis_server(tmp_path) as server:
+        url = RedisUrl(f"redis://127.0.0.1:{server.port}/3")
+        async with open_counters(url, otherwise) as one, open_counters(url, otherwise) as other:
+            assert await asyncio.gather(*(each.take("a", 100, 60) for each in (one, other) * 50)) == [0] * 100
+            for each in (one, other):
+                assert 0 < await each.take("a", 100, 60) <= 60
     assert otherwise.asked == []
 
 
-@needs_redis
-async def test_a_window_ends(otherwise: Otherwise) -> None:
-    async with open_counters(RedisUrl(URL), otherwise) as counters, a_name() as name:
-        assert [await counters.take(name, 1, 1), await counters.take(name, 1, 1)] == [0, 1]
-        with anyio.fail_after(10):
-            while await counters.take(name, 1, 1):
-                await anyio.sleep(0.05)
-        async with redis.asyncio.from_url(URL) as client:
-            assert await client.ttl(f"{PREFIX}:{name}") >= 0
+@pytest.mark.usefixtures("unhurried")
+@needs_redis_server
+async def test_a_window_ends_and_nothing_of_it_is_left(tmp_path: Path, otherwise: Otherwise) -> None:
+    with redis_server(tmp_path) as server:
+        url = f"redis://127.0.0.1:{server.port}"
+        async with open_counters(RedisUrl(url), otherwise) as counters, redis.asyncio.from_url(url) as client:
+            assert [await counters.take("a", 1, 1), await counters.take("a", 1, 1)] == [0, 1]
+            with anyio.fail_after(10):
+                while await client.keys(f"{PREFIX}:*"):
+                    await anyio.sleep(0.05)
+            assert await counters.take("a", 1, 1) == 0
 
 
 async def test_without_a_url_the_others_count(otherwise: Otherwise) -> None:
@@ -76,6 +69,7 @@ async def test_without_a_url_the_others_count(otherwise: Otherwise) -> None:
         assert counters is otherwise
 
 
+@pytest.mark.usefixtures("unhurried")
 @needs_redis_server
 async def test_without_it_others_count_and_with_it_it_counts_again(
     tmp_path: Path, otherwise: Otherwise, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -99,6 +93,7 @@ async def test_without_it_others_count_and_with_it_it_counts_again(
     assert told[1] == f"{url} answers again"
 
 
+@pytest.mark.usefixtures("unhurried")
 @needs_redis_server
 async def test_a_server_that_has_started_again_has_lost_nothing_that_is_needed(
     tmp_path: Path, otherwise: Otherwise
@@ -134,6 +129,7 @@ async def test_nobody_waits_long_for_one_that_says_nothing(
     assert "it took too long" in caplog.text
 
 
+@pytest.mark.usefixtures("unhurried")
 @needs_redis_server
 @pytest.mark.parametrize("presented", [":Hunter3@", "ada:Hunter3@", ""])
 async def test_a_password_is_in_no_log(
