@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 SECONDS_TO_ANSWER: Final = 0.25
 SECONDS_BETWEEN_TRIES: Final = 1.0
 MOST_CONNECTIONS: Final = 32
-PREFIX: Final = "mcp-keys"
+PREFIX: Final = "mcp-keys:"
 """Of all that is written there."""
 
 
@@ -37,9 +37,10 @@ async def open_redis(url: RedisUrl, otherwise: Counters) -> AsyncIterator["Redis
         socket_connect_timeout=SECONDS_TO_ANSWER,
         socket_timeout=SECONDS_TO_ANSWER,
         retry=Retry(NoBackoff(), 1),  # for a connection that the server has closed meanwhile
+        retry_on_error=[RedisConnectionError],
     )
     options = {"connection_pool": cast("Any", pool)}  # which limits documents and does not type
-    storage = RedisStorage("async+redis://", implementation="redispy", key_prefix=PREFIX, **options)
+    storage = RedisStorage("async+redis://", implementation="redispy", **options)
     counters = RedisCounters(storage, url, otherwise)
     try:
         await counters.try_again()  # so that a wrong password is in the log at the start
@@ -59,14 +60,15 @@ class RedisCounters:
         self._try_at = 0.0
 
     async def take(self, name: str, most: int, seconds: int) -> int:
+        key = PREFIX + name
         if self._is_away and time.monotonic() >= self._try_at:
             await self.try_again()
         if not self._is_away:
             try:
                 async with asyncio.timeout(SECONDS_TO_ANSWER):
-                    if await self._storage.incr(name, seconds) <= most:
+                    if await self._storage.incr(key, seconds) <= most:
                         return 0
-                    return max(1, math.ceil(await self._storage.get_expiry(name) - time.time()))
+                    return max(1, math.ceil(await self._storage.get_expiry(key) - time.time()))
             except (RedisError, OSError) as error:
                 self._note_trouble(error)
         return await self._otherwise.take(name, most, seconds)
@@ -76,7 +78,7 @@ class RedisCounters:
         self._try_at = time.monotonic() + SECONDS_BETWEEN_TRIES  # at once, so that of many requests one tries
         try:
             async with asyncio.timeout(SECONDS_TO_ANSWER):
-                await self._storage.incr("try", 1)
+                await self._storage.incr(f"{PREFIX}try", 1)
         except (RedisError, OSError) as error:
             self._note_trouble(error)
             return
