@@ -56,9 +56,7 @@ async def open_database(
             "PostgreSQL needs one more package; run: pip install 'mcp-keys-server[postgres]'"
         ) from None
     async with open_postgres(database, create=create, most=connections) as server:
-        yield OpenedDatabase(
-            PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.watch_changes
-        )
+        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.watch_changes)
 
 
 @asynccontextmanager
