@@ -26,14 +26,12 @@ from mcp_keys_server.core.key_filter import KeyFilter
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_manager import NEWEST, OVERLAP_HOURS
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.ledger import BEGINNING, OPERATOR, Entry, Event, EventKind, Head, follow
+from mcp_keys_server.core.ledger import BEGINNING, OPERATOR, Entry, Event, EventKind, Head, follow_all
 from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.records import KeyRecord, UserRecord
 from mcp_keys_server.core.review import EXPIRING_DAYS, UNUSED_DAYS, Finding, review
 
 EVENTS_AT_A_TIME = 1_000
-OLDEST = -(2**63)
-"""No entry has such a number, unless somebody else wrote it."""
 
 Result = TypeVar("Result")
 
@@ -191,15 +189,7 @@ class Administration:
         Raises:
             BrokenLedgerError: It is not what was written; the message names the first entry that shows it.
         """
-        follower = follow(known)
-        head = next(follower)
-        first = OLDEST
-        while entries := await self._store.follow_events(first, limit=EVENTS_AT_A_TIME):
-            for entry in entries:
-                head = follower.send(entry)
-            first = head.number + 1
-        follower.send(None)
-        return head
+        return await follow_all(lambda first: self._store.follow_events(first, limit=EVENTS_AT_A_TIME), known)
 
     async def _change_key(self, key_id: str, decide: Callable[[Holdings, Deed, str], Decision[Result]]) -> Result:
         parsed_id = parse_key_id(key_id)

@@ -8,7 +8,7 @@ the database shows an end that was cut off, such as when an old backup was resto
 import hashlib
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -103,6 +103,8 @@ class Head:
 
 _HEAD = re.compile(r"(?P<number>[0-9]{1,18}):(?P<digest>[0-9a-f]{64})")
 BEGINNING: Final = Head(0, bytes(32))
+OLDEST: Final = -(2**63)
+"""No entry has such a number, unless somebody else wrote it."""
 
 
 class BrokenLedgerError(McpKeysError):
@@ -152,3 +154,22 @@ def follow(known: Head = BEGINNING) -> Generator[Head, Entry | None, None]:
             "in its place, and keys that were revoked since may be good again"
         )
     yield head
+
+
+async def follow_all(read: Callable[[int], Awaitable[Sequence[Entry]]], known: Head = BEGINNING) -> Head:
+    """Follow the ledger from its beginning, past the head that is known, to its end; that is the new head.
+
+    Entries are read some at a time, by the number of the first; after the last there are none.
+
+    Raises:
+        BrokenLedgerError: It is not what was written; the message names the first entry that shows it.
+    """
+    follower = follow(known)
+    head = next(follower)
+    first = OLDEST
+    while entries := await read(first):
+        for entry in entries:
+            head = follower.send(entry)
+        first = head.number + 1
+    follower.send(None)
+    return head
