@@ -121,9 +121,11 @@ class PostgresDatabase:
 
     schema: str
     folder: Path
+    url: str = ""
+    """As the program is told of it, where it is not to come as the owner as the test does."""
 
     def __str__(self) -> str:
-        url = postgres_url()
+        url = self.url or postgres_url()
         return f"{url}{'&' if '?' in url else '?'}schema={self.schema}"
 
     @property

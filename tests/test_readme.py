@@ -59,7 +59,7 @@ def test_the_commands_name_options_that_there_are() -> None:
     for line in re.findall(r"(?:^|\| )mcp-keys-server (.+)$", README, re.MULTILINE):
         words = [word for word in line.split() if re.fullmatch(r"[a-z]+", word)][:2]
         options = re.findall(r"--[a-z-]+", line)
-        command = words if words[0] in ("users", "keys", "events", "import") else words[:1]
+        command = words if words[0] in ("users", "keys", "events", "import", "database") else words[:1]
         printed = CliRunner().invoke(program, [*command, "--help"]).output
         assert printed.startswith("Usage: "), line
         for option in options:

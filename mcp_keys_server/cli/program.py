@@ -8,6 +8,7 @@ import click
 
 import mcp_keys_server
 from mcp_keys_server.cli.config import config
+from mcp_keys_server.cli.database import database
 from mcp_keys_server.cli.events import events
 from mcp_keys_server.cli.imports import imports
 from mcp_keys_server.cli.keys import keys
@@ -34,7 +35,7 @@ def program() -> None:
     """API keys for MCP, managed over MCP."""
 
 
-for command in (serve, stdio, users, keys, events, config, imports):
+for command in (serve, stdio, users, keys, events, database, config, imports):
     program.add_command(command)
 
 

@@ -131,6 +131,10 @@ class UnusableDatabaseError(McpKeysError):
     """The database cannot be opened as it is; the message says why and what to do."""
 
 
+class CopyNotFinishedError(McpKeysError):
+    """A copy of a database cannot be used yet; the message says why and what to do."""
+
+
 class NoDatabaseError(UnusableDatabaseError):
     """There is none yet, and it was not to be made."""
 

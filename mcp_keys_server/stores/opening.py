@@ -1,7 +1,7 @@
 """A database opened, whichever it is."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -47,16 +47,23 @@ async def open_database(
         async with open_connections(Path(database), create=create) as file:
             yield OpenedDatabase(SqliteStore(file), SqlSessions(file), SqliteCounters(file), file.watch_changes)
         return
-    try:  # here, because the driver is there only where it was asked for
+    with driver_explained():
         from mcp_keys_server.stores.postgres_connections import open_postgres  # noqa: PLC0415
         from mcp_keys_server.stores.postgres_counters import PostgresCounters  # noqa: PLC0415
         from mcp_keys_server.stores.postgres_store import PostgresStore  # noqa: PLC0415
+    async with open_postgres(database, create=create, most=connections) as server:
+        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.watch_changes)
+
+
+@contextmanager
+def driver_explained() -> Iterator[None]:
+    """Import within it what needs the driver of PostgreSQL, which is there only where it was asked for."""
+    try:
+        yield
     except ImportError:
         raise UnusableDatabaseError(
             "PostgreSQL needs one more package; run: pip install 'mcp-keys-server[postgres]'"
         ) from None
-    async with open_postgres(database, create=create, most=connections) as server:
-        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.watch_changes)
 
 
 @asynccontextmanager

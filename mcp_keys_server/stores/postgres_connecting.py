@@ -103,7 +103,8 @@ def refusal_explained(url: PostgresUrl) -> Iterator[None]:
         raise _unusable(url, error, advice) from None
     except asyncpg.InvalidCatalogNameError as error:
         raise _unusable(url, error, "make it with createdb, or name another in the URL") from None
-    except asyncpg.InsufficientPrivilegeError as error:
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError) as error:
+        # Whoever may not look into a schema does not find what is in it.
         advice = (
             "give its role what it needs, or run 'mcp-keys-server database migrate' as the owner of the tables; "
             "see the README"

@@ -12,6 +12,7 @@ from mcp_keys_server.stores.postgres_connecting import Connection, PooledConnect
 from mcp_keys_server.stores.postgres_url import PostgresUrl
 from mcp_keys_server.stores.sql_statements import ADD_META, PUT_META, READ_META
 from mcp_keys_server.stores.sql_store import CHECKSUM_SECRET
+from mcp_keys_server.stores.unfinished_copy import COPYING_FROM, refuse_unfinished
 
 OLDEST_SERVER: Final = 130_000
 VERSION: Final = "schema_version"
@@ -19,8 +20,9 @@ MOST_SKEW: Final = timedelta(seconds=30)
 """How far this machine's clock may be from the database's, in which time a key may be good too long or too short."""
 
 
-async def prepare(connection: Connection, url: PostgresUrl, *, create: bool) -> bytes:
+async def prepare(connection: Connection, url: PostgresUrl, *, create: bool, unfinished: bool = False) -> bytes:
     """See to it that the tables are there, ours and of the present schema; make them when they are missing and may be.
+    A copy that is not finished is none of these, unless it is to be finished.
 
     Returns:
         The checksum secret.
@@ -35,12 +37,6 @@ async def prepare(connection: Connection, url: PostgresUrl, *, create: bool) -> 
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
         await connection.execute(sql.HOLD_SCHEMA, url.schema)
         version = await _version(connection, url, create=create)
-        newest = max(number for number, _ in migrations("postgres"))
-        if version > newest:
-            raise UnusableDatabaseError(
-                f"{url} was made by a newer mcp-keys-server (schema {version}; this one knows {newest}); "
-                "update this one"
-            )
         for number, script in migrations("postgres"):
             if number > version:
                 await connection.execute(script)
@@ -50,8 +46,29 @@ async def prepare(connection: Connection, url: PostgresUrl, *, create: bool) -> 
         checksum_secret = await connection.fetchval(READ_META, CHECKSUM_SECRET)
         if checksum_secret is None:
             raise UnusableDatabaseError(f"{url} has lost its checksum secret; restore a backup")
+        if not unfinished:
+            refuse_unfinished(url, await connection.fetchval(READ_META, COPYING_FROM))
     assert isinstance(checksum_secret, bytes)  # noqa: S101 - the column holds nothing else
     return checksum_secret
+
+
+async def schema_version(connection: Connection, url: PostgresUrl) -> int:
+    """That of tables that are there and ours, and of no newer schema. Nothing is changed.
+
+    Raises:
+        UnusableDatabaseError: They are not; the message says what to do.
+        asyncpg.PostgresError: The same, in the server's words.
+    """
+    await _check_server(connection, url)
+    return await _version(connection, url, create=False)
+
+
+async def skew(connection: "Connection | PooledConnection", clock: Clock) -> timedelta:
+    """How far this machine's clock is from the database's, at least."""
+    before = clock()
+    theirs = await connection.fetchval(sql.CLOCK)
+    assert isinstance(theirs, datetime)  # noqa: S101 - a clock tells the time
+    return max(before - theirs, theirs - clock(), timedelta())
 
 
 async def check_clock(connection: "Connection | PooledConnection", clock: Clock) -> None:
@@ -59,14 +76,11 @@ async def check_clock(connection: "Connection | PooledConnection", clock: Clock)
     Raises:
         StoreUnavailableError: This machine's time is not that of the database, so ends of keys would not be kept.
     """
-    before = clock()
-    theirs = await connection.fetchval(sql.CLOCK)
-    assert isinstance(theirs, datetime)  # noqa: S101 - a clock tells the time
-    skew = max(before - theirs, theirs - clock())
-    if skew > MOST_SKEW:
+    apart = await skew(connection, clock)
+    if apart > MOST_SKEW:
         raise StoreUnavailableError(
-            f"this machine's clock is {skew.total_seconds():.0f} seconds away from that of the database, so keys would "
-            "end at the wrong time; set both by NTP"
+            f"this machine's clock is {apart.total_seconds():.0f} seconds away from that of the database, so keys "
+            "would end at the wrong time; set both by NTP"
         )
 
 
@@ -107,5 +121,11 @@ async def _version(connection: Connection, url: PostgresUrl, *, create: bool) ->
     if version is None:
         raise UnusableDatabaseError(
             f"the schema {url.schema} of {url} is another program's; name another one with ?schema=NAME"
+        )
+    newest = migrations("postgres")[-1][0]
+    if int(version) > newest:
+        raise UnusableDatabaseError(
+            f"{url} was made by a newer mcp-keys-server (schema {int(version)}; this one knows {newest}); "
+            "update this one"
         )
     return int(version)

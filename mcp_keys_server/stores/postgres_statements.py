@@ -74,3 +74,15 @@ CLOCK = "SELECT clock_timestamp()"
 HOLD_SCHEMA = "SELECT pg_advisory_xact_lock(hashtext($1), hashtext('schema'))"
 HAS_SCHEMA = "SELECT 1 FROM pg_namespace WHERE nspname = $1"
 TABLES = "SELECT tablename::text FROM pg_tables WHERE schemaname = $1"
+
+GUARDS_AT_WORK = """
+SELECT tgname::text
+FROM pg_trigger
+JOIN pg_class ON pg_class.oid = tgrelid
+JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE nspname = current_schema() AND tgenabled IN ('O', 'A') AND NOT tgisinternal
+"""
+SERVER = """
+SELECT current_setting('server_version'), current_user::text, current_setting('synchronous_commit'),
+       current_setting('fsync')
+"""

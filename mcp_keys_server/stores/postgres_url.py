@@ -46,6 +46,11 @@ class PostgresUrl:
         """The URL for the driver, with its password and without the schema."""
         return self._dsn
 
+    @property
+    def shown(self) -> str:
+        """The URL without its password, its schema and what else it says."""
+        return self._shown
+
     def __str__(self) -> str:
         return self._shown if self.schema == OUR_SCHEMA else f"{self._shown}?schema={self.schema}"
 

@@ -8,39 +8,51 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from mcp_keys_server.core.errors import NoDatabaseError, UnusableDatabaseError
 from mcp_keys_server.stores.migration_scripts import migrations
 from mcp_keys_server.stores.sql_store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sqlite_statements import ADD_META, READ_META
+from mcp_keys_server.stores.unfinished_copy import COPYING_FROM, refuse_unfinished
 
 APPLICATION_ID = 0x4D4B5331  # "MKS1" in the header of every file of ours, where file(1) sees it too
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
 
 
-def prepare(path: Path, *, create: bool = True) -> None:
+def prepare(path: Path, *, create: bool = True, unfinished: bool = False) -> None:
     """See to it that the file is there, private, ours and of the present schema; make it when it is missing and may be.
+    A copy that is not finished is none of these, unless it is to be finished.
 
     Raises:
         UnusableDatabaseError: It cannot be made or used; the message says what to do.
     """
-    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise UnusableDatabaseError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or later is needed")
     with _explained(path):
-        if not path.exists():
-            if not create:
-                raise NoDatabaseError(
-                    f"{path} does not exist; 'serve' and 'users add' make it, or name another file with --database"
-                )
+        if not create:
+            _require_there(path)
+        elif not path.exists():
+            _require_sqlite()
             _make(path)
-        _check_file(path)
-        with closing(_connect(path)) as connection:
-            _check_application(connection, path)
+        with _opened(path, mode="rw") as connection:
             _migrate(connection)
-            if connection.execute(READ_META, (CHECKSUM_SECRET,)).fetchone() is None:
+            if _meta(connection, CHECKSUM_SECRET) is None:
                 raise UnusableDatabaseError(f"{path} has lost its checksum secret; restore a backup")
+            if not unfinished:
+                refuse_unfinished(path, _meta(connection, COPYING_FROM))
             connection.execute("PRAGMA journal_mode = WAL")  # which a copy by VACUUM INTO, say, has lost
+
+
+def schema_version(path: Path) -> int:
+    """That of a file that is there, private and ours, and of no newer schema. Nothing is changed.
+
+    Raises:
+        UnusableDatabaseError: It is not; the message says what to do.
+    """
+    with _explained(path):
+        _require_there(path)
+        with _opened(path, mode="ro") as connection:
+            return _version(connection)
 
 
 def uri(path: Path, *, mode: str) -> str:
@@ -92,8 +104,29 @@ def _make(path: Path) -> None:
         draft.unlink()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(uri(path, mode="rw"), uri=True, isolation_level=None, timeout=5)
+@contextmanager
+def _opened(path: Path, *, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connection]:
+    _require_sqlite()
+    _check_file(path)
+    with closing(_connect(path, mode=mode)) as connection:
+        _check_application(connection, path)
+        yield connection
+
+
+def _connect(path: Path, *, mode: Literal["ro", "rw"] = "rw") -> sqlite3.Connection:
+    return sqlite3.connect(uri(path, mode=mode), uri=True, isolation_level=None, timeout=5)
+
+
+def _require_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise UnusableDatabaseError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or later is needed")
+
+
+def _require_there(path: Path) -> None:
+    if not path.exists():
+        raise NoDatabaseError(
+            f"{path} does not exist; 'serve' and 'users add' make it, or name another file with --database"
+        )
 
 
 def _check_file(path: Path) -> None:
@@ -112,20 +145,28 @@ def _check_application(connection: sqlite3.Connection, path: Path) -> None:
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
         raise UnusableDatabaseError(f"{path} is a database of another program; name another file with --database")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    newest = max(number for number, _ in migrations("sqlite"))
+    version, newest = _version(connection), migrations("sqlite")[-1][0]
     if version > newest:
         raise UnusableDatabaseError(
             f"{path} was made by a newer mcp-keys-server (schema {version}; this one knows {newest}); update this one"
         )
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> bytes | None:
+    row = connection.execute(READ_META, (name,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     for number, script in migrations("sqlite"):
         connection.execute("BEGIN IMMEDIATE")
         # Asked inside the transaction, because another process may be migrating at the same moment.
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version < number:
+        if _version(connection) < number:
             for statement in _statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")

@@ -28,7 +28,7 @@ class SqliteStore(SqlStore):
             raise trouble(error) from error
 
     async def follow_events(self, first: int, *, limit: int) -> Sequence[Entry]:
-        return await self._connections.read(_followed_entry, sql.FOLLOW_EVENTS, first, limit)
+        return await self._connections.read(followed_entry, sql.FOLLOW_EVENTS, first, limit)
 
     async def record_use(self, uses: Mapping[str, Use]) -> None:
         of_keys = [(use.count, use.last_used_at, use.last_used_from, prefix) for prefix, use in uses.items()]
@@ -44,7 +44,7 @@ class SqliteStore(SqlStore):
         await self._connections.read(tuple, sql.READ_META, CHECKSUM_SECRET)
 
 
-def _followed_entry(row: Row) -> Entry:
+def followed_entry(row: Row) -> Entry:
     """An entry of texts that come as they are in the file, of which somebody may have made what is none.
 
     Raises:
