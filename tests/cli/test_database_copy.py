@@ -105,3 +105,23 @@ def test_a_key_in_the_place_of_a_database_is_never_echoed(run: Run, database: Da
     done = run("database", "copy", key, str(database))
     assert done.code == 1
     assert key[12:] not in done.out + done.err
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["users", "list", "--database", "postgresql://h/d"],
+        ["database", "check", "--database", "postgresql://h/d"],
+        ["database", "migrate", "--create", "--database", "postgresql://h/d"],
+        ["database", "copy", "postgresql://h/d", "x.db"],
+        ["database", "copy", "OURS", "postgresql://h/d"],
+    ],
+    ids=["users", "check", "migrate", "source", "target"],
+)
+def test_without_the_driver_of_postgresql_it_is_said_how_to_get_it(database: Database, arguments: list[str]) -> None:
+    code = "import sys; sys.modules['asyncpg'] = None; from mcp_keys_server.cli.program import main; sys.exit(main())"
+    command = [PROGRAM[0], "-c", code, *(str(database) if argument == "OURS" else argument for argument in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "run: pip install 'mcp-keys-server[postgres]'" in done.stderr

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,6 +17,7 @@ from mcp_keys_server.stores.migration_scripts import migrations
 from tests.cli.runs import Run
 from tests.databases import Database, PostgresDatabase, SqliteDatabase, elsewhere, needs_postgres, postgres_url
 from tests.running_server import running_server
+from tests.sources import Hub
 from tests.world import NOTHING_SPECIAL, SettableClock
 
 postgres = pytest.mark.parametrize("kind", [pytest.param("postgres", marks=needs_postgres)], indirect=True)
@@ -113,7 +115,9 @@ def test_a_role_that_had_more_has_only_what_serving_needs(run: Run, database: Da
 
 
 @postgres
-def test_the_whole_life_of_keys_needs_no_more_than_is_granted(run: Run, database: Database, role: str) -> None:
+def test_the_whole_life_of_keys_needs_no_more_than_is_granted(
+    run: Run, database: Database, role: str, tmp_path: Path
+) -> None:
     assert run("database", "migrate", "--create", "--grant-to", role).code == 0
     served = as_role(database, role)
     clock = SettableClock()
@@ -157,6 +161,11 @@ def test_the_whole_life_of_keys_needs_no_more_than_is_granted(run: Run, database
     elsewhere(live)
     with running_server(served, "--first-user", "ada") as server:
         assert "There are keys already" in server.printed
+    hub = Hub(tmp_path / "hub.db")
+    key = hub.add_key(user_id=hub.add_user("eve@example.com"))
+    taken = run("import", "hub", str(hub.path), "--apply", "--database", str(served))
+    assert taken.code == 0, taken.err
+    assert run("keys", "verify", "--database", str(served), stdin=key).code == 0
     for command in (["keys", "list", "--all"], ["database", "check"], ["events", "verify"]):
         assert run(*command, "--database", str(served)).code == 0
     assert database.sql("SELECT count(*) > 0 FROM keys WHERE use_count > 0") == [(True,)]
