@@ -20,10 +20,10 @@ async def migrate_database(place: Place, *, create: bool, grant_to: str | None) 
     Raises:
         UnusableDatabaseError: It cannot be done; the message says what to do.
     """
+    if isinstance(place, Path) and grant_to is not None:
+        raise UnusableDatabaseError("SQLite has no roles: who may use the file is said by its owner and its mode")
     before = await _before(place, create=create)
     if isinstance(place, Path):
-        if grant_to is not None:
-            raise UnusableDatabaseError("SQLite has no roles: who may use the file is said by its owner and its mode")
         await anyio.to_thread.run_sync(partial(sqlite_file.prepare, place, create=create))
     else:
         with driver_explained():
