@@ -15,7 +15,7 @@ FROM unnest(ARRAY[
     'GRANT USAGE ON SCHEMA %1$I TO %2$I',
     'GRANT SELECT ON ALL TABLES IN SCHEMA %1$I TO %2$I',
     'GRANT INSERT, UPDATE ON %1$I.meta, %1$I.users, %1$I.keys, %1$I.claims TO %2$I',
-    'GRANT INSERT, UPDATE, DELETE ON %1$I.secrets, %1$I.sessions TO %2$I',
+    'GRANT INSERT, UPDATE, DELETE ON %1$I.secrets, %1$I.sessions, %1$I.counters TO %2$I',
     'GRANT INSERT ON %1$I.events TO %2$I'
 ]) AS statement
 """

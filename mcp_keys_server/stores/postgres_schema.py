@@ -16,6 +16,8 @@ from mcp_keys_server.stores.unfinished_copy import COPYING_FROM, refuse_unfinish
 
 OLDEST_SERVER: Final = 130_000
 VERSION: Final = "schema_version"
+SECONDS_TO_MIGRATE: Final = 600
+"""Its own work, or that of the replica that was first."""
 MOST_SKEW: Final = timedelta(seconds=30)
 """How far this machine's clock may be from the database's, in which time a key may be good too long or too short."""
 
@@ -35,11 +37,11 @@ async def prepare(connection: Connection, url: PostgresUrl, *, create: bool, unf
     async with connection.transaction():
         # Several replicas that start at once do this one after the other.
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")
-        await connection.execute(sql.HOLD_SCHEMA, url.schema)
+        await connection.execute(sql.HOLD_SCHEMA, url.schema, timeout=SECONDS_TO_MIGRATE)
         version = await _version(connection, url, create=create)
         for number, script in migrations("postgres"):
             if number > version:
-                await connection.execute(script)
+                await connection.execute(script, timeout=SECONDS_TO_MIGRATE)
                 await connection.execute(PUT_META, VERSION, str(number).encode())
         if version == 0:
             await connection.execute(ADD_META, CHECKSUM_SECRET, secrets.token_bytes(32))

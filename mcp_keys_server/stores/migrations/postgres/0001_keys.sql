@@ -81,6 +81,17 @@ CREATE TABLE events (
 
 CREATE INDEX events_of_user ON events (user_id, number);
 
+-- What each process has counted under a name, in the window that ends then, in seconds of Unix time. It may be lost.
+CREATE UNLOGGED TABLE counters (
+    name text COLLATE "C" NOT NULL,
+    process text COLLATE "C" NOT NULL,
+    ends_at bigint NOT NULL,
+    count bigint NOT NULL,
+    PRIMARY KEY (name, process)
+) WITH (fillfactor = 80);
+
+CREATE INDEX counters_by_end ON counters (ends_at);
+
 -- What is known of a key, its secrets as JSON, the newest first: the one that none replaces, whatever the clock said.
 CREATE VIEW key_records AS
 SELECT keys.key_id, user_id, name, scopes, aliases, expires_at, parent_key_id, created_at,
