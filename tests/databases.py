@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import asyncpg
 import pytest
 
-from mcp_keys_server.stores.postgres_url import PostgresUrl
+from mcp_keys_server.stores.postgres.url import PostgresUrl
 from tests.postgres_server import PROGRAMS, a_postgres_server
 
 Result = TypeVar("Result")

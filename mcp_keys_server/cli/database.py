@@ -16,11 +16,11 @@ from mcp_keys_server.core.clock import utc_now
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.ledger import Head
 from mcp_keys_server.settings import Settings
-from mcp_keys_server.stores.checking import check_database
-from mcp_keys_server.stores.copying import Tell, copy_database
-from mcp_keys_server.stores.migrating import migrate_database
-from mcp_keys_server.stores.postgres_url import PostgresUrl
-from mcp_keys_server.stores.sqlite_backup import back_up
+from mcp_keys_server.stores.postgres.url import PostgresUrl
+from mcp_keys_server.stores.sqlite.backup import back_up
+from mcp_keys_server.stores.whole.checking import check_database
+from mcp_keys_server.stores.whole.copying import Tell, copy_database
+from mcp_keys_server.stores.whole.migrating import migrate_database
 
 
 @click.group()

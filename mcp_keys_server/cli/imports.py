@@ -20,8 +20,8 @@ from mcp_keys_server.core.imported_key import ScopeRule, System
 from mcp_keys_server.core.importer import Importer, ImportReport
 from mcp_keys_server.core.source_row import SourceRow
 from mcp_keys_server.settings import Settings
-from mcp_keys_server.stores.fleetmind_source import read_fleetmind_file, read_fleetmind_server
-from mcp_keys_server.stores.hub_source import read_hub
+from mcp_keys_server.stores.sources.fleetmind import read_fleetmind_file, read_fleetmind_server
+from mcp_keys_server.stores.sources.hub import read_hub
 
 MANY_ROWS: Final = 500
 """Of so many, it is shown how far it has come."""

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from mcp_keys_server.server.config_formats import Entry, json_text, shell_text, toml_text, yaml_text
-from mcp_keys_server.stores.postgres_url import PostgresUrl
+from mcp_keys_server.stores.postgres.url import PostgresUrl
 
 MCP_REMOTE = "mcp-remote@0.15.1"
 INSPECTOR = "@modelcontextprotocol/inspector@2.12.0"

@@ -11,12 +11,12 @@ from mcp_keys_server.core.counters import Counters, CounterStore
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_store import ChangeWatcher, KeyStore
 from mcp_keys_server.core.sessions import SessionStore
-from mcp_keys_server.stores.postgres_url import PostgresUrl, is_postgres_url
+from mcp_keys_server.stores.postgres.url import PostgresUrl, is_postgres_url
 from mcp_keys_server.stores.redis_url import RedisUrl
-from mcp_keys_server.stores.sql_sessions import SqlSessions
-from mcp_keys_server.stores.sqlite_connections import open_connections
-from mcp_keys_server.stores.sqlite_counters import SqliteCounters
-from mcp_keys_server.stores.sqlite_store import SqliteStore
+from mcp_keys_server.stores.sql.sessions import SqlSessions
+from mcp_keys_server.stores.sqlite.connections import open_connections
+from mcp_keys_server.stores.sqlite.counters import SqliteCounters
+from mcp_keys_server.stores.sqlite.store import SqliteStore
 
 Database: TypeAlias = str | PathLike[str] | PostgresUrl
 """The path of an SQLite file, or the URL of a PostgreSQL database."""
@@ -48,9 +48,9 @@ async def open_database(
             yield OpenedDatabase(SqliteStore(file), SqlSessions(file), SqliteCounters(file), file.watch_changes)
         return
     with driver_explained():
-        from mcp_keys_server.stores.postgres_connections import open_postgres  # noqa: PLC0415
-        from mcp_keys_server.stores.postgres_counters import PostgresCounters  # noqa: PLC0415
-        from mcp_keys_server.stores.postgres_store import PostgresStore  # noqa: PLC0415
+        from mcp_keys_server.stores.postgres.connections import open_postgres  # noqa: PLC0415
+        from mcp_keys_server.stores.postgres.counters import PostgresCounters  # noqa: PLC0415
+        from mcp_keys_server.stores.postgres.store import PostgresStore  # noqa: PLC0415
     async with open_postgres(database, create=create, most=connections) as server:
         yield OpenedDatabase(PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.watch_changes)
 

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 
 from mcp_keys_server import InvalidApiKeyError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
-from mcp_keys_server.stores.sqlite_statements import READ_SECRET
+from mcp_keys_server.stores.sqlite.statements import READ_SECRET
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Quantity, Row
 from tests.benchmarks.keys_at_hand import opened_ring

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_keys_server.stores import sqlite_backup, sqlite_file
+from mcp_keys_server.stores.sqlite import backup as sqlite_backup
+from mcp_keys_server.stores.sqlite import file as sqlite_file
 from tests.cli.runs import Run, created
 from tests.databases import Database, SqliteDatabase, needs_postgres, postgres_url
 from tests.running_server import PROGRAM, environment

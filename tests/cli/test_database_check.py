@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_keys_server.stores import postgres_schema
+from mcp_keys_server.stores.postgres import schema as postgres_schema
 from tests.cli.runs import Run, created
 from tests.databases import Database, SqliteDatabase
 

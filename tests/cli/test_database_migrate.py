@@ -13,7 +13,7 @@ import pytest
 from mcp_keys_server import InvalidApiKeyError, KeyRing, Refusal, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import Person
-from mcp_keys_server.stores.migration_scripts import migrations
+from mcp_keys_server.stores.sql.migration_scripts import migrations
 from tests.cli.runs import Run
 from tests.databases import Database, PostgresDatabase, SqliteDatabase, elsewhere, needs_postgres, postgres_url
 from tests.running_server import running_server

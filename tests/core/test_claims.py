@@ -25,7 +25,7 @@ from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_manager import CLAIM_LIFE
 from mcp_keys_server.core.records import Actor, Claim, Person
-from mcp_keys_server.stores.sqlite_connections import SqliteConnections
+from mcp_keys_server.stores.sqlite.connections import SqliteConnections
 from tests.core.issuers import eventful_issuer, repeating_issuer
 from tests.world import NOTHING_SPECIAL, World, open_world
 

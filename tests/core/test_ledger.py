@@ -322,7 +322,7 @@ def insert(rows: Rows, chance: random.Random) -> None:
 def write_anew(rows: Rows, chance: random.Random) -> None:
     """By somebody who knows how the chain is made, from an entry on."""
     from mcp_keys_server.core.ledger import digest_of
-    from mcp_keys_server.stores.sql_rows import entry
+    from mcp_keys_server.stores.sql.rows import entry
 
     rows[chance.randrange(len(rows))][8] = "made up"
     head = BEGINNING

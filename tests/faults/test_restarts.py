@@ -1,6 +1,6 @@
 import pytest
 
-from mcp_keys_server.stores import postgres_schema
+from mcp_keys_server.stores.postgres import schema as postgres_schema
 from tests.faults.restarts import judge, run
 from tests.postgres_server import a_postgres_server, needs_postgres_programs
 

@@ -1,0 +1,1 @@
+"""Where keys of other systems are imported from."""

@@ -1,0 +1,101 @@
+"""What the stores have in common: all but what is on the way of a request, which each does in its own way."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from mcp_keys_server.core.changes import Decide
+from mcp_keys_server.core.errors import UserExistsError
+from mcp_keys_server.core.ledger import Entry, Event
+from mcp_keys_server.core.records import KeyRecord, UserRecord
+from mcp_keys_server.stores.sql import changes, rows
+from mcp_keys_server.stores.sql import statements as sql
+from mcp_keys_server.stores.sql.database import SqlDatabase, Transaction
+
+Result = TypeVar("Result")
+
+CHECKSUM_SECRET = "checksum_secret"  # noqa: S105 - the name of the entry, not its value
+PUBLIC_URL = "public_url"
+
+
+class SqlStore:
+    """Users, keys, secrets and the ledger in any database that understands the shared SQL."""
+
+    def __init__(self, database: SqlDatabase, checksum_secret: bytes) -> None:
+        self._database = database
+        self._checksum_secret = checksum_secret
+
+    @property
+    def checksum_secret(self) -> bytes:
+        return self._checksum_secret
+
+    async def note_public_url(self, url: str) -> None:
+        async def work(transaction: Transaction) -> None:
+            await transaction.fetch(sql.PUT_META, PUBLIC_URL, url.encode())
+
+        await self._database.write(work)
+
+    async def noted_public_url(self) -> str | None:
+        found = await self._database.read(tuple, sql.READ_META, PUBLIC_URL)
+        return found[0][0].decode() if found else None
+
+    async def replace_key_hash(self, prefix: str, *, old: str, new: str) -> None:
+        async def work(transaction: Transaction) -> None:
+            await transaction.fetch(sql.REPLACE_KEY_HASH, new, prefix, old)
+
+        await self._database.write(work)
+
+    async def change(self, user_id: str, decide: Decide[Result]) -> Result:
+        async def work(transaction: Transaction) -> Result:
+            decision = decide(await changes.hold_holdings(transaction, user_id))
+            for change in decision.changes:
+                await changes.write_change(transaction, user_id, change)
+            if any(isinstance(change, changes.ENDING) for change in decision.changes):
+                await transaction.tell_processes()
+            await changes.write_events(transaction, decision.events)
+            return decision.answer
+
+        return await self._database.write(work)
+
+    async def add_event(self, event: Event) -> None:
+        async def work(transaction: Transaction) -> None:
+            await changes.write_events(transaction, [event])
+
+        await self._database.write(work)
+
+    async def list_events(self, user_id: str | None, *, before: int, limit: int) -> Sequence[Entry]:
+        return await self._database.read(rows.entry, sql.LIST_EVENTS, user_id, before, limit)
+
+    async def add_user(self, user: UserRecord, event: Event) -> None:
+        async def work(transaction: Transaction) -> None:
+            if not await transaction.fetch(sql.ADD_USER, user.user_id, user.email, user.name, user.created_at):
+                raise UserExistsError
+            await changes.write_events(transaction, [event])
+
+        await self._database.write(work)
+
+    async def find_user(self, user_id_or_email: str) -> UserRecord | None:
+        return next(iter(await self._database.read(rows.user_record, sql.FIND_USER, user_id_or_email)), None)
+
+    async def list_users(self) -> Sequence[UserRecord]:
+        return await self._database.read(rows.user_record, sql.LIST_USERS)
+
+    async def find_invitation(self, digest: bytes) -> KeyRecord | None:
+        return next(iter(await self._database.read(rows.key_record, sql.FIND_INVITATION, digest)), None)
+
+    async def has_secrets(self) -> bool:
+        return bool(await self._database.read(tuple, sql.ANY_SECRET))
+
+    async def find_key(self, user_id: str, key_id: str) -> KeyRecord | None:
+        return next(iter(await self._database.read(rows.key_record, sql.FIND_KEY, user_id, key_id)), None)
+
+    async def find_owner(self, key_id: str) -> str | None:
+        return next(iter(await self._database.read(rows.only_text, sql.FIND_OWNER, key_id)), None)
+
+    async def list_keys(
+        self, user_id: str, *, include_ended: bool, now: datetime, after: str | None, limit: int
+    ) -> Sequence[KeyRecord]:
+        return await self._database.read(rows.key_record, sql.LIST_KEYS, user_id, include_ended, now, after, limit)
+
+    async def list_all_keys(self, user_id: str | None, *, include_ended: bool, now: datetime) -> Sequence[KeyRecord]:
+        return await self._database.read(rows.key_record, sql.LIST_ALL_KEYS, user_id, include_ended, now)

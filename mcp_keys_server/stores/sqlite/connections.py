@@ -1,0 +1,154 @@
+"""The connections to one SQLite file: who writes, who reads, and what happens when they cannot."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+)
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import aiosqlite
+import anyio.to_thread
+
+from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.core.key_store import ChangeWatcher
+from mcp_keys_server.stores.sql.database import Row, Writes
+from mcp_keys_server.stores.sqlite import file as sqlite_file
+from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction, fetch
+
+SECONDS_TO_WAIT_FOR_A_WRITER = 5
+SECONDS_TO_WAIT_ON_THE_LOOP = 0.1
+
+TROUBLE = (sqlite3.Error, OSError, ValueError)
+"""What the driver and the system say, and what a damaged row gives rise to."""
+
+Result = TypeVar("Result")
+
+
+@asynccontextmanager
+async def open_connections(path: Path, *, create: bool = True) -> AsyncIterator["SqliteConnections"]:
+    """The connections to this file, which is made if there is none and it may be.
+
+    Raises:
+        UnusableDatabaseError: The file cannot be made or used; the message says what to do.
+    """
+    await anyio.to_thread.run_sync(partial(sqlite_file.prepare, path, create=create))
+    async with AsyncExitStack() as stack:
+        writer = await stack.enter_async_context(
+            aiosqlite.connect(
+                sqlite_file.uri(path, mode="rw"),
+                uri=True,
+                isolation_level=None,
+                timeout=SECONDS_TO_WAIT_FOR_A_WRITER,
+            )
+        )
+        # FULL, because NORMAL brings revoked keys back to life after a loss of power.
+        await writer.execute("PRAGMA synchronous = FULL")
+        await writer.execute("PRAGMA foreign_keys = ON")
+        reader = await stack.enter_async_context(
+            aiosqlite.connect(sqlite_file.uri(path, mode="ro"), uri=True, timeout=SECONDS_TO_WAIT_FOR_A_WRITER)
+        )
+        live = stack.enter_context(
+            closing(sqlite3.connect(sqlite_file.uri(path, mode="ro"), uri=True, timeout=SECONDS_TO_WAIT_ON_THE_LOOP))
+        )
+        connections = SqliteConnections(path, writer, reader, live)
+        stack.push_async_callback(connections.finish_writing)
+        yield connections
+
+
+class SqliteConnections:
+    """Three connections: one that writes, one that reads lists, and one that reads the record of a secret.
+
+    The last is used on the event loop's own thread: a look-up takes a few microseconds, less than handing it to
+    another thread and back, and in WAL mode a reader never waits for a writer.
+    """
+
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection, live: sqlite3.Connection
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._live = live
+        self._file = sqlite_file.OpenedFile(path)
+        self._turn = asyncio.Lock()
+        self._closing = False
+        self._writes = Writes()
+        self._watcher: ChangeWatcher | None = None
+
+    def look_up(self, statement: str, values: tuple[object, ...]) -> list[Row]:
+        """All rows, read on the event loop's own thread: a half-read cursor would hold the database's snapshot.
+
+        Raises:
+            sqlite3.Error, OSError: It cannot be read. The caller names the trouble, because a context manager here
+                would take a tenth of the time of the read.
+        """
+        self._file.check()
+        return self._live.execute(statement, values).fetchall()
+
+    async def read(self, make: Callable[[Row], Result], statement: str, *values: object) -> list[Result]:
+        with _trouble_named():
+            self._file.check()
+            return [make(row) for row in await fetch(self._reader, statement, values)]
+
+    async def write(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
+        return await self._writes.run(self._transact(work))
+
+    def watch_changes(self, watcher: ChangeWatcher) -> None:
+        self._watcher = watcher
+
+    def _changing(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._watcher is None else self._watcher.changing()
+
+    async def finish_writing(self) -> None:
+        """Wait for the write that has begun; those that wait behind it are refused."""
+        self._closing = True
+        await self._writes.finish()
+
+    @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        """Waits no longer for the writers before it than it would for those of other processes."""
+        try:
+            async with asyncio.timeout(SECONDS_TO_WAIT_FOR_A_WRITER):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise StoreUnavailableError("too many writes are waiting for the SQLite database") from None
+        try:
+            if self._closing:
+                raise StoreUnavailableError("the SQLite database is being closed")
+            yield
+        finally:
+            self._turn.release()
+
+    async def _transact(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
+        with _trouble_named():
+            async with self._turn_to_write():
+                self._file.check()
+                await self._writer.execute("BEGIN IMMEDIATE")
+                try:
+                    with self._changing():
+                        result = await work(SqliteTransaction(self._writer))
+                        await self._writer.execute("COMMIT")
+                except BaseException:
+                    await self._writer.rollback()
+                    raise
+                return result
+
+
+@contextmanager
+def _trouble_named() -> Iterator[None]:
+    try:
+        yield
+    except TROUBLE as error:
+        raise trouble(error) from error
+
+
+def trouble(error: Exception) -> StoreUnavailableError:
+    return StoreUnavailableError(f"the SQLite database does not answer: {error}")

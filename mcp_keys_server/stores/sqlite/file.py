@@ -1,0 +1,205 @@
+"""The database file: made whole or not at all, private, ours, and of a schema that this version knows."""
+
+import os
+import secrets
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from mcp_keys_server.core.errors import NoDatabaseError, UnusableDatabaseError
+from mcp_keys_server.stores.sql.migration_scripts import migrations
+from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
+from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
+from mcp_keys_server.stores.sqlite.statements import ADD_META, READ_META
+
+APPLICATION_ID = 0x4D4B5331  # "MKS1" in the header of every file of ours, where file(1) sees it too
+OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+
+
+def prepare(path: Path, *, create: bool = True, unfinished: bool = False) -> None:
+    """See to it that the file is there, private, ours and of the present schema; make it when it is missing and may be.
+    A copy that is not finished is none of these, unless it is to be finished.
+
+    Raises:
+        UnusableDatabaseError: It cannot be made or used; the message says what to do.
+    """
+    with _explained(path):
+        if not create:
+            _require_there(path)
+        elif not path.exists():
+            _require_sqlite()
+            _make(path)
+        with _opened(path, mode="rw") as connection:
+            _migrate(connection)
+            if _meta(connection, CHECKSUM_SECRET) is None:
+                raise UnusableDatabaseError(f"{path} has lost its checksum secret; restore a backup")
+            if not unfinished:
+                refuse_unfinished(path, _meta(connection, COPYING_FROM))
+            connection.execute("PRAGMA journal_mode = WAL")  # which a copy by VACUUM INTO, say, has lost
+
+
+def schema_version(path: Path) -> int:
+    """That of a file that is there, private and ours, and of no newer schema. Nothing is changed.
+
+    Raises:
+        UnusableDatabaseError: It is not; the message says what to do.
+    """
+    with _explained(path):
+        _require_there(path)
+        with _opened(path, mode="ro") as connection:
+            return _version(connection)
+
+
+def uri(path: Path, *, mode: str) -> str:
+    # Opened by URI because a plain name would make an empty database where the file has gone.
+    return f"file:{quote(str(path))}?mode={mode}"
+
+
+class OpenedFile:
+    """The file under its name, as it was when it was opened.
+
+    SQLite goes on with a file that was removed or replaced as if nothing had happened: what is written then is lost,
+    and what other processes write is not seen.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = os.fspath(path)
+        self._identity = self._look()
+
+    def check(self) -> None:
+        """
+        Raises:
+            OSError: It is not there any more, or another one is.
+        """
+        if self._look() != self._identity:
+            raise OSError(f"{self._name} was replaced by another file; start this program again to use that one")
+
+    def _look(self) -> tuple[int, int]:
+        about = os.stat(self._name)  # noqa: PTH116 - in the way of every request, and a Path makes it twice as long
+        return about.st_dev, about.st_ino
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Finished under another name and linked to its own, so that nobody ever meets half a database and, of two
+    # processes that start at once, both use the one that was first.
+    handle, draft_name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    os.close(handle)
+    draft = Path(draft_name)
+    try:
+        with closing(_connect(draft)) as connection:
+            # Here, where nobody else is: of several that change to WAL at once, all but one fail without waiting.
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            _migrate(connection)
+            connection.execute(ADD_META, (CHECKSUM_SECRET, secrets.token_bytes(32)))
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        draft.unlink()
+
+
+@contextmanager
+def _opened(path: Path, *, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connection]:
+    _require_sqlite()
+    _check_file(path)
+    with closing(_connect(path, mode=mode)) as connection:
+        _check_application(connection, path)
+        yield connection
+
+
+def _connect(path: Path, *, mode: Literal["ro", "rw"] = "rw") -> sqlite3.Connection:
+    return sqlite3.connect(uri(path, mode=mode), uri=True, isolation_level=None, timeout=5)
+
+
+def _require_sqlite() -> None:
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise UnusableDatabaseError(f"SQLite {sqlite3.sqlite_version} is too old; 3.37 or later is needed")
+
+
+def _require_there(path: Path) -> None:
+    if not path.exists():
+        raise NoDatabaseError(
+            f"{path} does not exist; 'serve' and 'users add' make it, or name another file with --database"
+        )
+
+
+def _check_file(path: Path) -> None:
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise UnusableDatabaseError(f"{path} is not a file; name a file with --database")
+    if about.st_size == 0:
+        raise UnusableDatabaseError(
+            f"{path} is empty, so something else emptied or made it; restore a backup, or remove it to start anew"
+        )
+    if os.name == "posix" and stat.S_IMODE(about.st_mode) & 0o077:
+        raise UnusableDatabaseError(f"{path} can be read by other users of this machine; run: chmod 600 '{path}'")
+
+
+def _check_application(connection: sqlite3.Connection, path: Path) -> None:
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id != APPLICATION_ID:
+        raise UnusableDatabaseError(f"{path} is a database of another program; name another file with --database")
+    version, newest = _version(connection), migrations("sqlite")[-1][0]
+    if version > newest:
+        raise UnusableDatabaseError(
+            f"{path} was made by a newer mcp-keys-server (schema {version}; this one knows {newest}); update this one"
+        )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> bytes | None:
+    row = connection.execute(READ_META, (name,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    for number, script in migrations("sqlite"):
+        connection.execute("BEGIN IMMEDIATE")
+        # Asked inside the transaction, because another process may be migrating at the same moment.
+        if _version(connection) < number:
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """One statement at a time, because ``executescript`` would end the transaction first."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in a sentence what the system or SQLite said in a word."""
+    try:
+        yield
+    except ValueError as error:
+        raise UnusableDatabaseError(f"the path of the database cannot be one: {error}") from error
+    except OSError as error:
+        raise UnusableDatabaseError(
+            f"{path} cannot be used: {error.strerror}; make its folder writable for this user, or name another file "
+            "with --database"
+        ) from error
+    except sqlite3.OperationalError as error:
+        raise UnusableDatabaseError(
+            f"{path} cannot be opened: {error}; see that it and its folder are writable for this user and not locked"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise UnusableDatabaseError(
+            f"{path} is damaged or no database at all ({error}); restore a backup, or name another file with --database"
+        ) from error

@@ -1,0 +1,359 @@
+"""The store on a PostgreSQL server that goes away, comes back, is slow, or is not alone."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from mcp_keys_server import InvalidApiKeyError, KeyRing, RequestedGrant, StoreUnavailableError, open_key_ring
+from mcp_keys_server.core.changes import RevokeKey
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from mcp_keys_server.core.records import Use
+from mcp_keys_server.stores.postgres import connecting as postgres_connecting
+from mcp_keys_server.stores.postgres import connections as postgres_connections
+from mcp_keys_server.stores.postgres.connections import PostgresConnections, open_postgres
+from mcp_keys_server.stores.postgres.store import PostgresStore
+from mcp_keys_server.stores.sql.database import Transaction
+from tests.databases import PostgresDatabase, needs_postgres
+from tests.postgres_server import PostgresServer, a_postgres_server, needs_postgres_programs
+from tests.stores.changing import NOON, a_key, a_prefix, add, deciding, holdings_of
+from tests.world import World
+
+pytestmark = [pytest.mark.anyio, needs_postgres]
+
+
+@pytest.fixture
+def kind() -> str:
+    return "postgres"
+
+
+@asynccontextmanager
+async def opened(database: PostgresDatabase, *, most: int = 4) -> AsyncIterator[PostgresConnections]:
+    async with open_postgres(database.setting, create=True, most=most) as connections:
+        yield connections
+
+
+@asynccontextmanager
+async def another_hand(database: PostgresDatabase) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """A connection of another program."""
+    settings = {"search_path": database.schema}
+    connection = await asyncpg.connect(database.setting.reveal(), server_settings=settings)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@dataclass(frozen=True)
+class Watcher:
+    heard: asyncio.Event
+
+    def changing(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def look_soon(self) -> None:
+        self.heard.set()
+
+
+def postgres_of(world: World) -> PostgresDatabase:
+    assert isinstance(world.database, PostgresDatabase)
+    return world.database
+
+
+async def test_look_ups_that_wait_together_are_one_statement(world: World) -> None:
+    keys = [await world.key() for _ in range(3)]
+    async with opened(postgres_of(world)) as connections:
+        store = PostgresStore(connections)
+        asked: list[list[str]] = []
+        fetch = connections.lookups._fetch
+
+        async def counted(prefixes: list[str]) -> "list[asyncpg.Record]":
+            asked.append(prefixes)
+            return await fetch(prefixes)
+
+        connections.lookups._fetch = counted  # type: ignore[method-assign]
+        prefixes = [key.prefix for _, key in keys] * 5 + ["unknown!"]
+        found = await asyncio.gather(*map(store.read_secret, prefixes))
+    assert [secret and secret.principal.key_id for secret in found] == [record.key_id for record, _ in keys] * 5 + [
+        None
+    ]
+    assert [sorted(set(batch)) for batch in asked] == [sorted(set(prefixes))]
+
+
+async def test_whoever_asks_while_a_statement_is_on_its_way_waits_for_the_next(world: World) -> None:
+    record, key = await world.key()
+    async with opened(postgres_of(world)) as connections:
+        store = PostgresStore(connections)
+        before = asyncio.create_task(store.read_secret(key.prefix))
+        for _ in range(3):  # until it is on its way
+            await asyncio.sleep(0)
+        await world.ring.administration.revoke_key(record.key_id, reason=None)
+        after = await store.read_secret(key.prefix)
+        assert after is not None
+        assert after.revoked
+        assert await before is not None
+
+
+async def test_a_look_up_that_nobody_waits_for_any_more_troubles_no_other(world: World) -> None:
+    _, key = await world.key()
+    async with opened(postgres_of(world)) as connections:
+        store = PostgresStore(connections)
+        for turns in range(6):
+            gone, stays = (asyncio.create_task(store.read_secret(key.prefix)) for _ in range(2))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            gone.cancel()
+            assert await stays is not None
+            await asyncio.wait([gone])
+
+
+async def test_a_look_up_when_it_is_being_closed_is_refused(world: World) -> None:
+    _, key = await world.key()
+    async with opened(postgres_of(world)) as connections:
+        store = PostgresStore(connections)
+        waiting = [asyncio.create_task(store.read_secret(key.prefix)) for _ in range(2)]
+        await asyncio.sleep(0)
+        await connections.lookups.close()
+        for look_up in waiting:
+            with pytest.raises(StoreUnavailableError, match="being closed"):
+                await look_up
+
+
+async def test_a_write_when_it_is_being_closed_is_refused(world: World) -> None:
+    async with opened(postgres_of(world)) as connections:
+        pass
+    with pytest.raises(StoreUnavailableError, match="being closed"):
+        await PostgresStore(connections).record_use({})
+
+
+async def test_a_look_up_whose_connection_is_gone_without_a_word_is_made_again(world: World) -> None:
+    _, key = await world.key()
+    async with opened(postgres_of(world)) as connections:
+        store = PostgresStore(connections)
+        await store.read_secret(key.prefix)
+        connection = connections.lookups._connection
+        assert connection is not None
+        connection.terminate()
+        assert await store.read_secret(key.prefix) is not None
+
+
+async def test_a_damaged_row_is_the_stores_trouble_and_never_access(world: World) -> None:
+    _, key = await world.key()
+    world.sql("UPDATE keys SET expires_at = '0044-03-15 BC'")
+    with pytest.raises((StoreUnavailableError, InvalidApiKeyError)):
+        await world.ring.verifier.verify(key.reveal())
+    world.database.tamper("UPDATE events SET kind = 'nonsense'")
+    with pytest.raises(StoreUnavailableError):
+        await world.ring.administration.list_events()
+
+
+async def test_more_than_there_are_connections_wait_for_a_while_and_are_refused(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database, most=1) as connections:
+        store = PostgresStore(connections)
+        assert await asyncio.gather(*(store.list_users() for _ in range(20))) == [[]] * 20
+        monkeypatch.setattr(postgres_connections, "SECONDS_TO_CONNECT", 0.01)
+        async with connections._connection():
+            with pytest.raises(StoreUnavailableError, match=r"all 1 of this process are in use \(database_connections"):
+                await store.list_users()
+            assert await store.read_secret("unknown!") is None
+        assert await store.list_users() == []
+
+
+async def test_a_statement_that_waits_for_another_program_for_too_long_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres_connecting._SETTINGS, "lock_timeout", "10ms")
+    async with opened(postgres_of(world)) as connections, another_hand(postgres_of(world)) as other:
+        async with other.transaction():
+            await other.execute("LOCK TABLE users")
+            with pytest.raises(StoreUnavailableError, match="lock timeout"):
+                await PostgresStore(connections).list_users()
+        assert len(await PostgresStore(connections).list_users()) == 2
+
+
+async def test_of_two_writes_that_wait_for_each_other_both_are_made(world: World) -> None:
+    for number in range(2):
+        await add(world.ring.store, a_key(number))
+    met = asyncio.Barrier(2)
+    tries: list[str] = []
+
+    def crossing(first: int, second: int) -> object:
+        async def work(transaction: Transaction) -> None:
+            tries.append(a_prefix(first))
+            for number in (first, second):
+                await transaction.fetch("UPDATE secrets SET key_hash = $1 WHERE prefix = $2", "x", a_prefix(number))
+                if len(tries) <= 2 and number == first:
+                    await met.wait()
+
+        return work
+
+    async with opened(postgres_of(world)) as connections:
+        await asyncio.gather(*(connections.write(crossing(*pair)) for pair in ((0, 1), (1, 0))))  # type: ignore[arg-type]
+    assert len(tries) == 3
+    assert world.sql("SELECT DISTINCT key_hash FROM secrets") == [("x",)]
+
+
+async def test_a_write_that_meets_others_again_and_again_is_given_up(world: World) -> None:
+    tries: list[int] = []
+
+    async def work(_: Transaction) -> None:
+        tries.append(1)
+        raise asyncpg.DeadlockDetectedError("deadlock detected")
+
+    async with opened(postgres_of(world)) as connections:
+        with pytest.raises(StoreUnavailableError, match="deadlock detected"):
+            await connections.write(work)
+    assert len(tries) == postgres_connections.MOST_TRIES
+
+
+async def test_what_ends_a_key_is_heard_by_other_processes_and_what_does_not_is_not(world: World) -> None:
+    key = await add(world.ring.store, a_key())
+    async with opened(postgres_of(world)) as connections:
+        heard = asyncio.Event()
+        connections.watch_changes(Watcher(heard))
+        await connections.lookups.look_up("unknown!")  # from then on it listens
+        await add(world.ring.store, a_key(1))
+        await holdings_of(world.ring.store)
+        await connections.lookups.look_up("unknown!")  # whatever there was to hear came before
+        assert not heard.is_set()
+        await world.ring.store.change("ada", deciding(RevokeKey(key)))
+        await asyncio.wait_for(heard.wait(), 10)
+
+
+async def test_what_is_said_while_nobody_wants_to_hear_it_is_no_error(world: World) -> None:
+    key = await add(world.ring.store, a_key())
+    async with opened(postgres_of(world)) as connections:
+        await connections.lookups.look_up("unknown!")
+        await world.ring.store.change("ada", deciding(RevokeKey(key)))
+        await connections.lookups.look_up("unknown!")
+        await connections.check()
+
+
+async def test_a_machine_whose_clock_goes_wrong_is_no_longer_ready(database: PostgresDatabase) -> None:
+    wrong = [timedelta()]
+
+    def clock() -> datetime:
+        return datetime.now(UTC) + wrong[0]
+
+    async with open_postgres(database.setting, create=True, most=1, clock=clock) as connections:
+        await connections.check()
+        for wrong[0] in (timedelta(minutes=1), -timedelta(minutes=1)):
+            with pytest.raises(StoreUnavailableError, match=r"clock is 60 seconds away.*NTP"):
+                await connections.check()
+        wrong[0] = timedelta()
+        await connections.check()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with a_postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def ring(server: PostgresServer, request: pytest.FixtureRequest) -> AsyncIterator[KeyRing]:
+    schema = f"test_{abs(hash(request.node.name))}"
+    async with open_key_ring(server.url(query=f"?schema={schema}"), bcrypt_cost=CHEAPEST_COST) as ring:
+        await ring.administration.add_user("ada")
+        yield ring
+
+
+async def assert_unavailable(ring: KeyRing, presented: str) -> None:
+    """For reads, writes, requests and readiness, each at once or after a bounded time."""
+    uses = (
+        ring.verifier.verify(presented),
+        ring.administration.list_users(),
+        ring.administration.add_user("eve"),
+        ring.store.check(),
+    )
+    begun = time.monotonic()
+    results = await asyncio.gather(*uses, return_exceptions=True)
+    assert [type(result) for result in results] == [StoreUnavailableError] * len(uses)
+    # The promise that a load balancer and a client count on: 5 seconds.
+    assert time.monotonic() - begun < 10
+
+
+@needs_postgres_programs
+async def test_a_server_that_goes_away_lets_nobody_in_and_is_used_again_when_it_is_back(
+    server: PostgresServer, ring: KeyRing, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, key = await ring.administration.create_key("ada", name="x", requested=RequestedGrant())
+    caplog.set_level(logging.INFO)
+    for mode in ("immediate", "fast"):
+        await ring.verifier.verify(key.reveal())
+        caplog.clear()
+        server.stop(mode)
+        for _ in range(3):
+            await assert_unavailable(ring, key.reveal())
+        server.start()
+        await ring.verifier.verify(key.reveal())
+        await ring.store.check()
+        await ring.administration.list_users()
+        about = [message for name, _, message in caplog.record_tuples if name.endswith("postgres.lookups")]
+        assert [message.partition(":")[0] for message in about] == [
+            "no key can be checked until PostgreSQL answers",
+            "PostgreSQL answers again",
+        ]
+
+
+@needs_postgres_programs
+async def test_a_server_that_stands_still_lets_nobody_in_until_it_goes_on(
+    server: PostgresServer, ring: KeyRing
+) -> None:
+    _, key = await ring.administration.create_key("ada", name="x", requested=RequestedGrant())
+    await ring.verifier.verify(key.reveal())
+    with server.frozen():
+        await assert_unavailable(ring, key.reveal())
+    await ring.verifier.verify(key.reveal())
+    await ring.administration.add_user("bob")
+    await ring.store.check()
+
+
+@needs_postgres_programs
+async def test_connections_that_were_ended_while_nobody_used_them_are_made_again(
+    server: PostgresServer, ring: KeyRing
+) -> None:
+    _, key = await ring.administration.create_key("ada", name="x", requested=RequestedGrant())
+    other = await asyncpg.connect(server.url())
+    for _ in range(3):
+        await ring.verifier.verify(key.reveal())
+        await other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mcp-keys-server'"
+        )
+        await ring.verifier.verify(key.reveal())
+        await asyncio.sleep(0)  # of the others it is known by now
+        await ring.administration.list_users()
+        await ring.store.record_use({key.prefix: Use(1, NOON)})
+    await other.close()
+
+
+async def test_what_a_process_holds_that_stands_still_is_let_go_of(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as hurried:
+        hurried.setitem(postgres_connecting._SETTINGS, "idle_in_transaction_session_timeout", "50ms")
+        stack = AsyncExitStack()
+        paused = await stack.enter_async_context(opened(postgres_of(world)))
+        await PostgresStore(paused).list_users()  # the connection is made with this setting
+    holds, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def work(transaction: Transaction) -> None:
+        assert await transaction.hold_user("ada")
+        holds.set()
+        await goes_on.wait()
+
+    standing_still = asyncio.create_task(paused.write(work))
+    await holds.wait()
+    await world.key()
+    goes_on.set()
+    with pytest.raises(StoreUnavailableError):
+        await standing_still
+    await stack.aclose()

@@ -1,0 +1,33 @@
+"""A backup, while others write between its steps."""
+
+from pathlib import Path
+
+import pytest
+
+from mcp_keys_server.stores.sqlite import backup as sqlite_backup
+from mcp_keys_server.stores.sqlite.backup import back_up
+from tests.databases import SqliteDatabase
+from tests.world import open_world
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_what_is_written_between_its_steps_neither_delays_a_backup_nor_is_in_it(
+    sqlite_database: SqliteDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_backup, "PAGES_AT_A_TIME", 3)
+    async with open_world(sqlite_database) as world:
+        head = await world.ring.administration.verify_events()
+        told: list[tuple[int, int]] = []
+
+        def tell(done: int, most: int) -> None:
+            told.append((done, most))
+            if len(told) < 5:
+                world.sql(f"INSERT INTO users (user_id, created_at) VALUES ('late{len(told)}', 'now')")
+
+        backup = SqliteDatabase(tmp_path / "backup.db")
+        assert await back_up(sqlite_database.path, backup.path, replace=False, tell=tell) == head
+    assert sorted(told) == told
+    assert len(told) > 5
+    assert told[-1][0] == told[-1][1]
+    assert backup.sql("SELECT user_id FROM users") == [("ada",), ("bob",)]
