@@ -45,14 +45,14 @@ async def open_database(
         database = PostgresUrl(database)
     if not isinstance(database, PostgresUrl):
         async with open_connections(Path(database), create=create) as file:
-            yield OpenedDatabase(SqliteStore(file), SqlSessions(file), SqliteCounters(file), file.watch_changes)
+            yield OpenedDatabase(SqliteStore(file), SqlSessions(file), SqliteCounters(file), file.writes.watch)
         return
     with driver_explained():
         from mcp_keys_server.stores.postgres.connections import open_postgres  # noqa: PLC0415
         from mcp_keys_server.stores.postgres.counters import PostgresCounters  # noqa: PLC0415
         from mcp_keys_server.stores.postgres.store import PostgresStore  # noqa: PLC0415
     async with open_postgres(database, create=create, most=connections) as server:
-        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.watch_changes)
+        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.writes.watch)
 
 
 @contextmanager

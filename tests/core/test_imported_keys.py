@@ -352,20 +352,3 @@ def test_bcrypt_strings_are_told_by_their_form(text: str, cost: int | None) -> N
     if cost == 4:
         assert bcrypt.checkpw(b"a", text.encode()) is False
     assert cost_of_bcrypt(bcrypt_of("x")) == 4
-
-
-@pytest.fixture
-def bcrypt_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of each call of bcrypt from now on; the calls are the real ones."""
-    calls: list[str] = []
-
-    def count(name: str, real: Callable[..., object]) -> Callable[..., object]:
-        def counted(*arguments: object) -> object:
-            calls.append(name)
-            return real(*arguments)
-
-        return counted
-
-    monkeypatch.setattr(bcrypt, "checkpw", count("checkpw", bcrypt.checkpw))
-    monkeypatch.setattr(bcrypt, "hashpw", count("hashpw", bcrypt.hashpw))
-    return calls

@@ -186,23 +186,6 @@ def spoilt(plaintext: str, number: int) -> str:
             return character + plaintext
 
 
-@pytest.fixture
-def bcrypt_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The name of each call of bcrypt from now on; the calls are the real ones."""
-    calls: list[str] = []
-
-    def count(name: str, real: Callable[..., object]) -> Callable[..., object]:
-        def counted(*arguments: object) -> object:
-            calls.append(name)
-            return real(*arguments)
-
-        return counted
-
-    monkeypatch.setattr(bcrypt, "checkpw", count("checkpw", bcrypt.checkpw))
-    monkeypatch.setattr(bcrypt, "hashpw", count("hashpw", bcrypt.hashpw))
-    return calls
-
-
 def count_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     reads: list[str] = []
     real = world.ring.store.read_secret

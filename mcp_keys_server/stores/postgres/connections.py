@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 import asyncpg
 
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import StoreUnavailableError, UnusableDatabaseError
-from mcp_keys_server.core.key_store import ChangeWatcher
 from mcp_keys_server.stores.postgres import schema as postgres_schema
 from mcp_keys_server.stores.postgres import statements as sql
 from mcp_keys_server.stores.postgres.connecting import (
@@ -60,7 +59,7 @@ async def open_postgres(
         stack.callback(pool.terminate)
         connections = PostgresConnections(connect, pool, url, checksum_secret, clock)
         stack.push_async_callback(connections.lookups.close)
-        stack.push_async_callback(connections.finish_writing)
+        stack.push_async_callback(connections.writes.finish)
         yield connections
 
 
@@ -99,12 +98,10 @@ class PostgresConnections:
         clock: Clock,
     ) -> None:
         self.checksum_secret = checksum_secret
-        self.lookups = PostgresLookups(connect, url.schema, self._hear)
         self._pool = pool
         self._clock = clock
         self._writes = Writes()
-        self._closing = False
-        self._watcher: ChangeWatcher | None = None
+        self.lookups = PostgresLookups(connect, url.schema, self._writes.hear_of_others)
 
     async def read(self, make: Callable[[Row], Result], statement: str, *values: object) -> list[Result]:
         with trouble_named():
@@ -114,16 +111,9 @@ class PostgresConnections:
     async def write(self, work: Work[Result]) -> Result:
         return await self._writes.run(self._transact(work))
 
-    def watch_changes(self, watcher: ChangeWatcher) -> None:
-        self._watcher = watcher
-
-    def _changing(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._watcher is None else self._watcher.changing()
-
-    async def finish_writing(self) -> None:
-        """Wait for the writes that have begun; others are refused."""
-        self._closing = True
-        await self._writes.finish()
+    @property
+    def writes(self) -> Writes:
+        return self._writes
 
     async def check(self) -> None:
         """
@@ -135,10 +125,6 @@ class PostgresConnections:
                 await self.lookups.look_up("")
                 async with self._connection() as connection:
                     await postgres_schema.check_clock(connection, self._clock)
-
-    def _hear(self) -> None:
-        if self._watcher is not None:
-            self._watcher.look_soon()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[PooledConnection]:
@@ -158,8 +144,7 @@ class PostgresConnections:
             await self._pool.release(connection)
 
     async def _transact(self, work: Work[Result]) -> Result:
-        if self._closing:
-            raise StoreUnavailableError("the database is being closed")
+        self._writes.check_open()
         with trouble_named():
             for _ in range(MOST_TRIES - 1):
                 try:
@@ -172,7 +157,7 @@ class PostgresConnections:
         async with self._connection() as connection:
             await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
             try:
-                with self._changing():
+                with self._writes.changing():
                     result = await work(PostgresTransaction(connection))
                     await connection.execute("COMMIT")
             except (TimeoutError, *LOST):

@@ -2,8 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, Protocol, TypeVar
+
+from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.core.key_store import ChangeWatcher
 
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
@@ -51,6 +54,28 @@ class Writes:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._watcher: ChangeWatcher | None = None
+        self._closing = False
+
+    def watch(self, watcher: ChangeWatcher) -> None:
+        """Have this one told of them, too."""
+        self._watcher = watcher
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Around what changes something."""
+        return nullcontext() if self._watcher is None else self._watcher.changing()
+
+    def hear_of_others(self) -> None:
+        if self._watcher is not None:
+            self._watcher.look_soon()
+
+    def check_open(self) -> None:
+        """
+        Raises:
+            StoreUnavailableError: There are to be no more of them.
+        """
+        if self._closing:
+            raise StoreUnavailableError("the database is being closed")
 
     async def run(self, write: Coroutine[Any, Any, Result]) -> Result:
         """Its result, or its error."""
@@ -60,6 +85,8 @@ class Writes:
         return await asyncio.shield(task)
 
     async def finish(self) -> None:
+        """Wait for those that have begun; there will be no others."""
+        self._closing = True
         if self._running:
             await asyncio.wait(self._running)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol, TypeAlias
 
+from mcp_keys_server.core.clock import Clock
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.ledger import OLDEST, Entry
 from mcp_keys_server.stores.sql import table_statements as sql
@@ -27,6 +28,19 @@ class TableReader(Protocol):
 
     async def entries(self, first: int) -> Sequence[Entry]:
         """Some entries of the ledger from that number on; none after the last."""
+
+
+class Snapshot(TableReader, Protocol):
+    """A database that knows its own troubles."""
+
+    async def troubles(self, clock: Clock) -> list[str]:
+        """What is not as it should be, in words."""
+
+    async def guards(self) -> set[str]:
+        """The names of its triggers that are at work."""
+
+    async def server(self, clock: Clock) -> dict[str, object]:
+        """What is to be known of the server that keeps it."""
 
 
 class TableWriter(TableReader, Protocol):

@@ -4,12 +4,10 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
-    AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
     closing,
     contextmanager,
-    nullcontext,
 )
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,6 @@ import aiosqlite
 import anyio.to_thread
 
 from mcp_keys_server.core.errors import StoreUnavailableError
-from mcp_keys_server.core.key_store import ChangeWatcher
 from mcp_keys_server.stores.sql.database import Row, Writes
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction, fetch
@@ -60,7 +57,7 @@ async def open_connections(path: Path, *, create: bool = True) -> AsyncIterator[
             closing(sqlite3.connect(sqlite_file.uri(path, mode="ro"), uri=True, timeout=SECONDS_TO_WAIT_ON_THE_LOOP))
         )
         connections = SqliteConnections(path, writer, reader, live)
-        stack.push_async_callback(connections.finish_writing)
+        stack.push_async_callback(connections.writes.finish)
         yield connections
 
 
@@ -79,9 +76,7 @@ class SqliteConnections:
         self._live = live
         self._file = sqlite_file.OpenedFile(path)
         self._turn = asyncio.Lock()
-        self._closing = False
         self._writes = Writes()
-        self._watcher: ChangeWatcher | None = None
 
     def look_up(self, statement: str, values: tuple[object, ...]) -> list[Row]:
         """All rows, read on the event loop's own thread: a half-read cursor would hold the database's snapshot.
@@ -101,16 +96,9 @@ class SqliteConnections:
     async def write(self, work: Callable[[SqliteTransaction], Awaitable[Result]]) -> Result:
         return await self._writes.run(self._transact(work))
 
-    def watch_changes(self, watcher: ChangeWatcher) -> None:
-        self._watcher = watcher
-
-    def _changing(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._watcher is None else self._watcher.changing()
-
-    async def finish_writing(self) -> None:
-        """Wait for the write that has begun; those that wait behind it are refused."""
-        self._closing = True
-        await self._writes.finish()
+    @property
+    def writes(self) -> Writes:
+        return self._writes
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
@@ -121,8 +109,7 @@ class SqliteConnections:
         except TimeoutError:
             raise StoreUnavailableError("too many writes are waiting for the SQLite database") from None
         try:
-            if self._closing:
-                raise StoreUnavailableError("the SQLite database is being closed")
+            self._writes.check_open()
             yield
         finally:
             self._turn.release()
@@ -133,7 +120,7 @@ class SqliteConnections:
                 self._file.check()
                 await self._writer.execute("BEGIN IMMEDIATE")
                 try:
-                    with self._changing():
+                    with self._writes.changing():
                         result = await work(SqliteTransaction(self._writer))
                         await self._writer.execute("COMMIT")
                 except BaseException:

@@ -1,10 +1,7 @@
 """What there is to say of a database without changing it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from mcp_keys_server.core.clock import Clock
 from mcp_keys_server.core.errors import UnusableDatabaseError
@@ -12,23 +9,9 @@ from mcp_keys_server.core.ledger import BrokenLedgerError, Head, follow_all
 from mcp_keys_server.stores.sql import table_statements as sql
 from mcp_keys_server.stores.sql.statements import READ_META
 from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
-from mcp_keys_server.stores.sql.tables import GUARDS, TableReader
+from mcp_keys_server.stores.sql.tables import GUARDS, Snapshot
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
-from mcp_keys_server.stores.sqlite import tables as sqlite_tables
-from mcp_keys_server.stores.whole.moving import Place, newest_schema_of, schema_version
-
-
-class Checked(TableReader, Protocol):
-    """A database that knows its own troubles."""
-
-    async def troubles(self, clock: Clock) -> list[str]:
-        """What is not as it should be, in words."""
-
-    async def guards(self) -> set[str]:
-        """The names of its triggers that are at work."""
-
-    async def server(self, clock: Clock) -> dict[str, object]:
-        """What is to be known of the server that keeps it."""
+from mcp_keys_server.stores.whole.moving import Place, newest_schema_of, open_snapshot, schema_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +36,7 @@ async def check_database(place: Place, clock: Clock) -> Report:
     """
     schema, newest = await schema_version(place), newest_schema_of(place)
     kind = "sqlite" if isinstance(place, Path) else "postgres"
-    async with _open(place) as database:
+    async with open_snapshot(place) as database:
         server, problems = await database.server(clock), await database.troubles(clock)
         if schema < newest:
             problems.append(f"it is of schema {schema} and not of {newest} yet: run 'mcp-keys-server database migrate'")
@@ -73,7 +56,7 @@ async def check_database(place: Place, clock: Clock) -> Report:
         return Report(kind, str(place), schema, counts, head, server, tuple(problems))
 
 
-async def _contradictions(place: Place, database: Checked) -> list[str]:
+async def _contradictions(place: Place, database: Snapshot) -> list[str]:
     found = [f"its guard is missing or off: {guard}" for guard in sorted(GUARDS - await database.guards())]
     if not await database.fetch(READ_META, CHECKSUM_SECRET):
         found.append("it has lost its checksum secret: restore a backup")
@@ -83,15 +66,3 @@ async def _contradictions(place: Place, database: Checked) -> list[str]:
     except UnusableDatabaseError as error:
         found.append(str(error))
     return found
-
-
-@asynccontextmanager
-async def _open(place: Place) -> AsyncIterator[Checked]:
-    if isinstance(place, Path):
-        async with sqlite_tables.open_snapshot(place) as file:
-            yield file
-        return
-    from mcp_keys_server.stores.postgres import tables as postgres_tables  # noqa: PLC0415 - the driver may not be there
-
-    async with postgres_tables.open_snapshot(place) as server:
-        yield server

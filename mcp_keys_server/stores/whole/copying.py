@@ -16,7 +16,7 @@ from mcp_keys_server.stores.sql import table_statements as sql
 from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.tables import TABLES, Digest, Table, TableReader, TableWriter
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
-from mcp_keys_server.stores.whole.moving import Place, open_snapshot, open_target
+from mcp_keys_server.stores.whole.moving import Place, open_source, open_target
 
 Tell = Callable[[int, int], None]
 """Told how many steps are done, of how many."""
@@ -44,7 +44,7 @@ async def copy_database(source: Place, target: Place, tell: Tell = lambda *_: No
         StoreUnavailableError: One of them stopped answering; the copy cannot be used yet.
     """
     _check_are_two(source, target)
-    async with open_snapshot(source) as snapshot:
+    async with open_source(source) as snapshot:
         refuse_unfinished(source, await _meta(snapshot, COPYING_FROM))
         if not await snapshot.fetch(sql.ANYTHING):
             raise UnusableDatabaseError(f"{source} holds nothing to copy; begin with {target} as it is")
@@ -86,7 +86,7 @@ async def _begin(source: Place, snapshot: TableReader, target: Place, copy: Tabl
 
 
 async def _finish(source: Place, copy: TableWriter, head: Head) -> None:
-    async with open_snapshot(source) as later:
+    async with open_source(source) as later:
         now = await _head(later)
     if now != head:
         raise CopyNotFinishedError(

@@ -11,7 +11,7 @@ from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.stores.opening import driver_explained
 from mcp_keys_server.stores.postgres.url import PostgresUrl
 from mcp_keys_server.stores.sql.migration_scripts import newest_schema
-from mcp_keys_server.stores.sql.tables import TableReader, TableWriter
+from mcp_keys_server.stores.sql.tables import Snapshot, TableReader, TableWriter
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite import tables as sqlite_tables
 
@@ -32,7 +32,7 @@ async def schema_version(place: Place) -> int:
 
 
 @asynccontextmanager
-async def open_snapshot(place: Place) -> AsyncIterator[TableReader]:
+async def open_source(place: Place) -> AsyncIterator[TableReader]:
     """The database as it is at this moment, whatever others write to it from here on. Nothing is changed.
 
     Raises:
@@ -44,6 +44,13 @@ async def open_snapshot(place: Place) -> AsyncIterator[TableReader]:
             f"{place} is of schema {version} and not of {newest} yet; run: mcp-keys-server database migrate --database "
             f"'{place}'"
         )
+    async with open_snapshot(place) as source:
+        yield source
+
+
+@asynccontextmanager
+async def open_snapshot(place: Place) -> AsyncIterator[Snapshot]:
+    """The database as it is at this moment, to be read."""
     if isinstance(place, Path):
         async with sqlite_tables.open_snapshot(place) as file:
             yield file

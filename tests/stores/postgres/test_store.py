@@ -197,7 +197,7 @@ async def test_of_two_writes_that_wait_for_each_other_both_are_made(world: World
 
     async with opened(postgres_of(world)) as connections:
         await asyncio.gather(*(connections.write(crossing(*pair)) for pair in ((0, 1), (1, 0))))  # type: ignore[arg-type]
-    assert len(tries) == 3
+    assert len(tries) >= 3
     assert world.sql("SELECT DISTINCT key_hash FROM secrets") == [("x",)]
 
 
@@ -218,7 +218,7 @@ async def test_what_ends_a_key_is_heard_by_other_processes_and_what_does_not_is_
     key = await add(world.ring.store, a_key())
     async with opened(postgres_of(world)) as connections:
         heard = asyncio.Event()
-        connections.watch_changes(Watcher(heard))
+        connections.writes.watch(Watcher(heard))
         await connections.lookups.look_up("unknown!")  # from then on it listens
         await add(world.ring.store, a_key(1))
         await holdings_of(world.ring.store)

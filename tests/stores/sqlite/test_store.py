@@ -120,7 +120,7 @@ async def test_what_waits_to_be_written_when_the_database_is_closed_is_refused(w
         await connections._turn.acquire()
         waiting = asyncio.create_task(store.record_use({}))
         await asyncio.sleep(0)
-        closing_it = asyncio.create_task(connections.finish_writing())
+        closing_it = asyncio.create_task(connections.writes.finish())
         await asyncio.sleep(0)
         connections._turn.release()
         await closing_it
