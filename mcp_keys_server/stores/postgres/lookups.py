@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from mcp_keys_server.core.errors import StoreUnavailableError
@@ -80,9 +79,11 @@ class PostgresLookups:
     async def _fetch(self, prefixes: list[str]) -> "list[asyncpg.Record]":
         if self._statement is not None:
             # The connection may have been lost while nobody used it, which shows only when somebody does.
-            with suppress(*LOST):
+            try:
                 return await self._statement.fetch(prefixes)
-            self._close()
+            except LOST as error:
+                logger.warning("a connection to PostgreSQL was lost, and is made again: %s", reason(error))
+                self._close()
         statement = await self._open()
         return await statement.fetch(prefixes)
 
