@@ -20,7 +20,7 @@ from mcp_keys_server.core.api_key import parse_tag
 from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS, parse_user_id
 from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS
-from mcp_keys_server.stores.postgres.url import PostgresUrl, is_postgres_url
+from mcp_keys_server.stores.postgres.url import PostgresUrl, is_url
 from mcp_keys_server.stores.redis_url import RedisUrl
 
 ENVIRONMENT_PREFIX = "MCP_KEYS_"
@@ -46,7 +46,7 @@ def _by_rule(parse: Callable[[str], object]) -> BeforeValidator:
 
 
 def _path_or_url(value: str) -> str | PostgresUrl:
-    return PostgresUrl(value) if is_postgres_url(value) else value
+    return PostgresUrl(value) if is_url(value) else value
 
 
 Words = Annotated[tuple[str, ...], NoDecode]

@@ -11,7 +11,7 @@ from mcp_keys_server.core.counters import Counters, CounterStore
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_store import ChangeWatcher, KeyStore
 from mcp_keys_server.core.sessions import SessionStore
-from mcp_keys_server.stores.postgres.url import PostgresUrl, is_postgres_url
+from mcp_keys_server.stores.postgres.url import PostgresUrl, is_url
 from mcp_keys_server.stores.redis_url import RedisUrl
 from mcp_keys_server.stores.sql.sessions import SqlSessions
 from mcp_keys_server.stores.sqlite.connections import open_connections
@@ -41,7 +41,7 @@ async def open_database(
         UnusableDatabaseError: It cannot be made or used; the message says what to do.
         InvalidFieldError: It is a URL, and of none that there can be.
     """
-    if isinstance(database, str) and is_postgres_url(database):
+    if isinstance(database, str) and is_url(database):
         database = PostgresUrl(database)
     if not isinstance(database, PostgresUrl):
         async with open_connections(Path(database), create=create) as file:

@@ -78,6 +78,11 @@ BAD: dict[str, tuple[str, str, str]] = {
     "origins that are none": ("ALLOWED_ORIGINS", "Hunter2", "allowed_origins .*https://"),
     "no host": ("HOST", "", "host .*at least 1"),
     "no database": ("DATABASE", "", "database .*the path of a file"),
+    "a database of another kind": (
+        "DATABASE",
+        "postgresql+asyncpg://u:Hunter2@h/d",
+        "database .*starts with postgresql://",
+    ),
     "the home of nobody": ("DATABASE", "~nosuchuser/Hunter2", "database .*home of a user"),
     "a URL of another scheme": ("PUBLIC_URL", "ftp://Hunter2", "public_url .*https://"),
     "no URL": ("PUBLIC_URL", "Hunter2", "public_url .*https://"),

@@ -6,9 +6,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from mcp_keys_server.core.errors import InvalidFieldError
 
-SCHEMES: Final = ("postgresql", "postgres")
+_SCHEMES: Final = ("postgresql", "postgres")
 OUR_SCHEMA: Final = "mcp_keys"
 
+_BEGINNING = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,54}")
 
 
@@ -30,7 +31,9 @@ class PostgresUrl:
             asked = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         except ValueError:
             raise InvalidFieldError("database", "a URL such as postgresql://USER@HOST/DATABASE") from None
-        if parts.scheme not in SCHEMES or parts.fragment:
+        if parts.scheme not in _SCHEMES:
+            raise InvalidFieldError("database", "the path of a file, or a URL that starts with postgresql://")
+        if parts.fragment:
             raise InvalidFieldError(
                 "database", "a URL such as postgresql://USER@HOST/DATABASE; in a password, %23 stands for '#'"
             )
@@ -67,6 +70,6 @@ class PostgresUrl:
         raise TypeError("a database URL is never pickled or copied")
 
 
-def is_postgres_url(text: str) -> bool:
-    scheme, separator, _ = text.partition("://")
-    return bool(separator) and scheme.lower() in SCHEMES
+def is_url(text: str) -> bool:
+    """Whether it is no path. One of another kind is too: as a path, it would be shown, and with it its password."""
+    return bool(_BEGINNING.match(text))

@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from mcp_keys_server import InvalidFieldError
-from mcp_keys_server.stores.postgres.url import PostgresUrl, is_postgres_url
+from mcp_keys_server.stores.postgres.url import PostgresUrl, is_url
 
 PASSWORD = "hunter2%23"
 FULL = f"postgresql://ada:{PASSWORD}@db.example.com:5433/keys?sslmode=verify-full&schema=ours&sslrootcert=/etc/ca.pem"
@@ -47,7 +47,7 @@ def test_two_are_the_same_when_they_lead_to_the_same_place() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "mysql://h/d",
+        "mysql://u:hunter2@h/d",
         "postgresql://[h/d",
         "postgresql://u:hunter2#3@h/d",
         "postgresql://u@h/d?schema",
@@ -60,13 +60,15 @@ def test_two_are_the_same_when_they_lead_to_the_same_place() -> None:
     ],
 )
 def test_what_is_no_such_url_is_refused_without_an_echo(text: str) -> None:
-    with pytest.raises(InvalidFieldError, match=r"^database: (a URL such as|its schema)") as refused:
+    with pytest.raises(
+        InvalidFieldError, match=r"^database: (a URL such as|its schema|the path of a file, or)"
+    ) as refused:
         PostgresUrl(text)
     assert "hunter2" not in str(refused.value)
 
 
 def test_urls_are_told_from_paths_by_their_beginning() -> None:
-    for url in ("postgresql://h/d", "postgres://h/d", "POSTGRESQL://h/d"):
-        assert is_postgres_url(url)
-    for path in ("postgresql", "postgresql:/h", "/var/postgres://x", "keys.db", ""):
-        assert not is_postgres_url(path)
+    for url in ("postgresql://h/d", "postgres://h/d", "POSTGRESQL://h/d", "postgresql+asyncpg://h/d", "sqlite:///d"):
+        assert is_url(url)
+    for path in ("postgresql", "postgresql:/h", "/var/postgres://x", "://x", "keys.db", ""):
+        assert not is_url(path)
