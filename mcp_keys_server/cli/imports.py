@@ -75,8 +75,8 @@ def import_fleetmind(
 ) -> None:
     """Take over the keys of a FleetMind, which begin with 'fm_'.
 
-    SOURCE is its database, with the table api_keys: postgresql://USER@HOST/NAME, with the password in PGPASSWORD, or a
-    SQLite file. It is read, and never changed.
+    SOURCE is its database, with the table api_keys: postgresql://USER@HOST/DATABASE, with the password in PGPASSWORD,
+    or an SQLite file. It is read, and never changed.
     """
     on_a_server = source.startswith(("postgresql://", "postgres://"))
     path = Path() if on_a_server else _file(source)
@@ -91,7 +91,7 @@ def import_fleetmind(
 
 def _file(source: str) -> Path:
     if "://" in source:  # not shown, because there may be a password in it
-        raise click.UsageError("SOURCE is the path of a SQLite file or, of a FleetMind, a URL: postgresql://...")
+        raise click.UsageError("SOURCE is the path of an SQLite file or, of a FleetMind, a URL: postgresql://...")
     return Path(source)
 
 

@@ -1,5 +1,6 @@
 """A database opened, whichever it is."""
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def driver_explained() -> Iterator[None]:
         yield
     except ImportError:
         raise UnusableDatabaseError(
-            "PostgreSQL needs one more package; run: pip install 'mcp-keys-server[postgres]'"
+            f"PostgreSQL needs one more package; run: {sys.executable} -m pip install 'mcp-keys-server[postgres]'"
         ) from None
 
 
@@ -80,7 +81,7 @@ async def open_counters(url: RedisUrl | None, otherwise: Counters) -> AsyncItera
         from mcp_keys_server.stores.redis_counters import open_redis  # noqa: PLC0415
     except ImportError:
         raise UnusableDatabaseError(
-            "rate_limit_storage needs one more package; run: pip install 'mcp-keys-server[redis]'"
+            f"rate_limit_storage needs one more package; run: {sys.executable} -m pip install 'mcp-keys-server[redis]'"
         ) from None
     async with open_redis(url, otherwise) as counters:
         yield counters

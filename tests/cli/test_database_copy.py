@@ -124,4 +124,4 @@ def test_without_the_driver_of_postgresql_it_is_said_how_to_get_it(database: Dat
     command = [PROGRAM[0], "-c", code, *(str(database) if argument == "OURS" else argument for argument in arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-    assert "run: pip install 'mcp-keys-server[postgres]'" in done.stderr
+    assert f"run: {PROGRAM[0]} -m pip install 'mcp-keys-server[postgres]'" in done.stderr

@@ -293,7 +293,7 @@ def test_without_the_driver_it_is_said_how_to_get_it(run: Run, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     done = run("import", "fleetmind", "postgresql://localhost/x")
     assert (done.code, done.out) == (1, "")
-    assert "pip install 'mcp-keys-server[postgres]'" in done.err
+    assert f"run: {sys.executable} -m pip install 'mcp-keys-server[postgres]'" in done.err
 
 
 @pytest.mark.usefixtures("ada")
@@ -327,7 +327,7 @@ def test_a_url_of_another_kind_is_misuse_and_not_repeated(run: Run, system: str)
     for url in ("postgresql+psycopg2://ada:hush@localhost/x", "sqlite:///hush.db"):
         done = run("import", system, url)
         assert (done.code, done.out) == (2, "")
-        assert "SOURCE is the path of a SQLite file" in done.err
+        assert "SOURCE is the path of an SQLite file" in done.err
         assert "hush" not in done.err
 
 

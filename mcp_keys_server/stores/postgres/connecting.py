@@ -106,8 +106,8 @@ def refusal_explained(url: PostgresUrl) -> Iterator[None]:
     except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedTableError) as error:
         # Whoever may not look into a schema does not find what is in it.
         advice = (
-            "give its role what it needs, or run 'mcp-keys-server database migrate' as the owner of the tables; "
-            "see the README"
+            "as the owner of the tables, run: mcp-keys-server database migrate --create --grant-to ROLE, with the role "
+            "of the servers; see the README"
         )
         raise _unusable(url, error, advice) from None
     except asyncpg.TargetServerAttributeNotMatched as error:

@@ -1,5 +1,6 @@
-"""The keys of a FleetMind, whose table is ``api_keys`` in PostgreSQL or in a SQLite file."""
+"""The keys of a FleetMind, whose table is ``api_keys`` in PostgreSQL or in an SQLite file."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -51,7 +52,9 @@ async def read_fleetmind_server(url: str) -> Sequence[SourceRow]:
     try:
         import asyncpg  # noqa: PLC0415 - an extra, which nothing else here needs
     except ImportError:
-        raise UnusableSourceError("reading PostgreSQL needs: pip install 'mcp-keys-server[postgres]'") from None
+        raise UnusableSourceError(
+            f"PostgreSQL needs one more package; run: {sys.executable} -m pip install 'mcp-keys-server[postgres]'"
+        ) from None
     try:
         connection = await asyncpg.connect(
             url, timeout=SECONDS_TO_CONNECT, command_timeout=SECONDS_TO_READ, server_settings=_SESSION

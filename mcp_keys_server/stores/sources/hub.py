@@ -1,4 +1,4 @@
-"""The keys of a hub, whose table is ``user_api_keys`` in a SQLite file."""
+"""The keys of a hub, whose table is ``user_api_keys`` in an SQLite file."""
 
 from collections.abc import Sequence
 from pathlib import Path
