@@ -83,6 +83,8 @@ BAD: dict[str, tuple[str, str, str]] = {
         "postgresql+asyncpg://u:Hunter2@h/d",
         "database .*starts with postgresql://",
     ),
+    "a mistyped database": ("DATABASE", "postgress://ada:Hunter2@h/d", "database .*postgresql://"),
+    "a database with a slash in its password": ("DATABASE", "postgresql://ada:Hunter2/3@h/d", "database .*%2F"),
     "the home of nobody": ("DATABASE", "~nosuchuser/Hunter2", "database .*home of a user"),
     "a URL of another scheme": ("PUBLIC_URL", "ftp://Hunter2", "public_url .*https://"),
     "no URL": ("PUBLIC_URL", "Hunter2", "public_url .*https://"),

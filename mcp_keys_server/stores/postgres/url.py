@@ -9,8 +9,9 @@ from mcp_keys_server.core.errors import InvalidFieldError
 _SCHEMES: Final = ("postgresql", "postgres")
 OUR_SCHEMA: Final = "mcp_keys"
 
-_BEGINNING = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_BEGINNING = re.compile(r"[a-z][a-z0-9+.-]+://|postgres(ql)?:/", re.IGNORECASE)
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,54}")
+_HOSTS = re.compile(r"([^:,\[\]]*|\[[^\[\]]*\])(:[0-9]{0,5})?(,([^:,\[\]]*|\[[^\[\]]*\])(:[0-9]{0,5})?)*")
 
 
 class PostgresUrl:
@@ -37,12 +38,19 @@ class PostgresUrl:
             raise InvalidFieldError(
                 "database", "a URL such as postgresql://USER@HOST/DATABASE; in a password, %23 stands for '#'"
             )
+        user, at, host = parts.netloc.rpartition("@")
+        # Where '/' or '?' in a password ended it too early, the rest of it would be shown as part of something else.
+        if "@" in parts.path + parts.query or not _HOSTS.fullmatch(host):
+            raise InvalidFieldError(
+                "database",
+                "a URL such as postgresql://USER@HOST/DATABASE; in a password, %2F stands for '/' and %3F for '?', and "
+                "behind the host, %40 for '@'",
+            )
         self.schema = dict(asked).get("schema", OUR_SCHEMA)
         if not _SCHEMA.fullmatch(self.schema) or self.schema.startswith("pg_"):
             raise InvalidFieldError("database", "its schema: a lower-case name of letters, digits and '_'")
         others = [(name, value) for name, value in asked if name != "schema"]
         self._dsn = urlunsplit(parts._replace(query=urlencode(others, quote_via=quote)))
-        user, at, host = parts.netloc.rpartition("@")
         self._shown = f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
 
     def reveal(self) -> str:

@@ -18,7 +18,9 @@ def test_the_driver_gets_all_of_it_but_the_schema() -> None:
     )
     assert PostgresUrl("postgres://h/d").reveal() == "postgres://h/d"
     assert PostgresUrl("postgres://h/d").schema == "mcp_keys"
-    assert PostgresUrl("postgresql://a,b:5433/d").reveal() == "postgresql://a,b:5433/d"
+    for text in ("postgresql://a,b:5433/d", "postgresql://u:a%2Fb%40@[::1]:5432,h/d"):
+        assert PostgresUrl(text).reveal() == text
+    assert PostgresUrl("postgresql:///d?host=/run").reveal() == "postgresql:/d?host=%2Frun"
 
 
 @pytest.mark.parametrize("show", [str, repr, "{0}".format, "{0!r}".format], ids=["str", "repr", "format", "format r"])
@@ -50,6 +52,12 @@ def test_two_are_the_same_when_they_lead_to_the_same_place() -> None:
         "mysql://u:hunter2@h/d",
         "postgresql://[h/d",
         "postgresql://u:hunter2#3@h/d",
+        "postgresql://u:hunter2/3@h/d",
+        "postgresql://u:12/hunter2@h/d",
+        "postgresql://u:hunter2?x=3@h/d",
+        "postgresql://u:12?x=hunter2@h/d",
+        "postgresql://u:a@hunter2/3@h/d",
+        "postgresql://u:hunter2/3",
         "postgresql://u@h/d?schema",
         "postgresql://u@h/d?schema=",
         "postgresql://u@h/d?schema=Ours",
@@ -68,7 +76,7 @@ def test_what_is_no_such_url_is_refused_without_an_echo(text: str) -> None:
 
 
 def test_urls_are_told_from_paths_by_their_beginning() -> None:
-    for url in ("postgresql://h/d", "postgres://h/d", "POSTGRESQL://h/d", "postgresql+asyncpg://h/d", "sqlite:///d"):
+    for url in ("postgresql://h/d", "POSTGRES://h/d", "postgresql+asyncpg://h/d", "sqlite:///d", "postgresql:/u:p@h/d"):
         assert is_url(url)
-    for path in ("postgresql", "postgresql:/h", "/var/postgres://x", "://x", "keys.db", ""):
+    for path in ("keys.db", "/var/keys.db", "c:/keys.db", "/a://b", "./postgres:/x", "postgresql", "://x", ""):
         assert not is_url(path)
