@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from mcp_keys_server.auth.answers import ONLY_POST, UNAVAILABLE, refusal, too_many
+from mcp_keys_server.auth.answers import ONLY_POST, TOO_BUSY, UNAVAILABLE, refusal, too_many
 from mcp_keys_server.auth.guard import client_address, principal_of
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import (
@@ -19,6 +19,7 @@ from mcp_keys_server.core.errors import (
     KeyNotFoundError,
     NotPermittedError,
     StoreUnavailableError,
+    TooBusyError,
 )
 from mcp_keys_server.core.grant import KEYS_INTROSPECT
 from mcp_keys_server.core.key_manager import KeyManager
@@ -61,8 +62,8 @@ class Introspection:
             return _bad_request(400)
         try:
             return await self._introspected(tokens[0], asker, client_address(request.scope))
-        except StoreUnavailableError:
-            return UNAVAILABLE
+        except (StoreUnavailableError, TooBusyError) as error:
+            return TOO_BUSY if isinstance(error, TooBusyError) else UNAVAILABLE
 
     async def _introspected(self, token: str, asker: Principal, client: str) -> Response:
         try:

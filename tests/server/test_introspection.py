@@ -6,6 +6,7 @@ import pytest
 from mcp_keys_server import ApiKey, NotPermittedError, RequestedGrant
 from mcp_keys_server.core.records import Person
 from mcp_keys_server.settings import Settings
+from tests.imported_keys import busy_lane
 from tests.server.conftest import client_of, started
 from tests.world import World
 
@@ -131,4 +132,15 @@ async def test_a_store_that_does_not_answer_is_503_and_not_inactive(
     _, key = await world.key()
     world.sql(statement)
     answer = await ask(http, asker, key.reveal())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_an_imported_key_that_waits_for_its_first_check_is_503_and_not_inactive(
+    world: World, http: httpx2.AsyncClient
+) -> None:
+    _, asker = await world.key("bob", MAY_ASK)
+    await ask(http, asker, "forged")  # the check of the asking key itself is done
+    async with busy_lane(world) as key:
+        form = {"token": key}
+        answer = await http.post("/introspect", headers={"authorization": f"Bearer {asker.reveal()}"}, data=form)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
