@@ -104,7 +104,7 @@ def _of_hub(reading: Reading, source_id: str, rule: ScopeRule) -> ImportedKey:
     user_id, user_id_there = reading.user_id()
     return ImportedKey(
         source_id=source_id,
-        key_id=_key_id(System.HUB, reading.identity("id"), bcrypt_string),
+        key_id=_key_id(System.HUB, bcrypt_string),
         user_id=user_id,
         user_id_there=user_id_there,
         email=reading.email("owner_email"),
@@ -132,7 +132,7 @@ def _of_fleetmind(reading: Reading, source_id: str, rule: ScopeRule) -> Imported
     user_id, user_id_there = reading.user_id()
     return ImportedKey(
         source_id=source_id,
-        key_id=_key_id(System.FLEETMIND, reading.identity("key_id"), digits),
+        key_id=_key_id(System.FLEETMIND, digits),
         user_id=user_id,
         user_id_there=user_id_there,
         email=reading.email("email"),
@@ -151,9 +151,9 @@ def _of_fleetmind(reading: Reading, source_id: str, rule: ScopeRule) -> Imported
     )
 
 
-def _key_id(system: System, identity: str | int, key_hash: str) -> str:
-    """The same whenever the row is read. Made of the hash, too, because ids that are counted are used again: in another
-    database, or after a backup was restored.
+def _key_id(system: System, key_hash: str) -> str:
+    """The same whenever the key is read, from whichever row: ids of rows change when a database is moved, and a secret
+    that was replaced here since would come back as another key.
     """
-    of = f"{system}\0{identity}\0{key_hash}".encode("utf-8", "surrogatepass")
-    return f"key_{hashlib.sha256(of).hexdigest()[:16]}"
+    of = f"{system}\0{key_hash}"
+    return f"key_{hashlib.sha256(of.encode()).hexdigest()[:16]}"

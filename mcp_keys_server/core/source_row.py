@@ -11,7 +11,10 @@ from typing import Final
 from mcp_keys_server.core.api_key import contains_api_key, redact
 from mcp_keys_server.core.errors import InvalidFieldError, McpKeysError
 from mcp_keys_server.core.field_rules import LONGEST_NAME, check_scopes, parse_email, parse_name, parse_user_id
+from mcp_keys_server.core.grant import KEYS_INTROSPECT, MANAGEMENT_SCOPES
 
+OUR_SCOPES: Final = MANAGEMENT_SCOPES | {KEYS_INTROSPECT}
+"""Rights over keys, which the operator gives, and no row of another system."""
 SourceRow = Mapping[str, object]
 
 LONGEST_SOURCE_ID: Final = 64
@@ -128,20 +131,15 @@ class Reading:
     def scopes(self, column: str) -> frozenset[str]:
         scopes: set[str] = set()
         for scope in self.text(column).split():
+            if scope in OUR_SCOPES:
+                self.notes.append(f"the scope {scope} means something else here, and was left out")
+                continue
             try:
                 check_scopes([scope])
                 scopes.add(scope)
             except InvalidFieldError:
                 self.notes.append(f"{column} holds what is no scope here, which was left out")
         return frozenset(scopes)
-
-    def identity(self, column: str) -> str | int:
-        value = self._row.get(column)
-        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise UnusableRowError(
-                f"{column} is missing or of a strange type, so the key could not be told from others"
-            )
-        return value
 
 
 def shown_identity(row: SourceRow, column: str) -> str:

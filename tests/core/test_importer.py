@@ -144,6 +144,17 @@ async def test_a_user_id_that_differs_in_case_and_comes_later_is_somebody_else(w
     assert await refusal(world, later) is Refusal.UNMATCHED
 
 
+async def test_a_secret_that_was_replaced_here_does_not_come_back_from_another_row(world: World) -> None:
+    key = hub_key()
+    row = of_hub(key, "1")
+    await take(world, System.HUB, row)
+    principal = await world.ring.verifier.verify(key)
+    await world.ring.administration.rotate_key(principal.key_id, overlap_hours=0)
+    report = await take(world, System.HUB, {**row, "id": "2"})  # a row of the same key in a database that was moved
+    assert counts(report) == (0, 1, 0, 0)
+    assert await refusal(world, key) is Refusal.UNMATCHED
+
+
 async def test_a_row_that_is_there_twice_is_taken_once(world: World) -> None:
     key = hub_key()
     row = of_hub(key, "1")
