@@ -48,6 +48,8 @@ class ApiKeyTokenVerifier:
         proven = CURRENT.get()
         if proven is not None and proven.alias is not None:
             principal, alias = proven.principal, proven.alias
+            if self._entrance is not None and self._entrance.opened_alias("", principal) != alias:
+                alias = None  # what the middleware lets in at another alias is not for this one
         else:
             verifier, entrance = self._alone
             try:

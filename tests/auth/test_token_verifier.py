@@ -185,6 +185,13 @@ async def test_it_can_be_one_users_behind_the_middleware_too(world: World) -> No
         assert (await post(http, bobs, path="/u/bob/orders/mcp")).status_code == 401
 
 
+async def test_behind_the_middleware_its_own_alias_holds_too(world: World) -> None:
+    _, key = await world.key(requested=ORDERS)
+    for alias, status in (("orders", 200), ("notes", 401)):
+        async with behind_middleware(world, sdk_app(ApiKeyTokenVerifier(world.ring.verifier, alias=alias))) as http:
+            assert (await post(http, key)).status_code == status
+
+
 async def test_alone_it_takes_nobody_for_bad_while_the_store_does_not_answer(world: World) -> None:
     _, key = await world.key(requested=ORDERS)
     verifier = ApiKeyTokenVerifier(world.ring.verifier, alias="orders")
