@@ -157,6 +157,9 @@ def test_a_file_that_comes_there_meanwhile_is_not_replaced(
         (".", "is a folder; name a file in it"),
         ("nowhere/keys.db", "cannot be written: No such file or directory"),
         ("../data/keys.db", "is the database itself"),
+        ("../data/keys.db-wal", "is the database itself"),
+        ("../data/keys.db-shm", "is the database itself"),
+        ("../data/keys.db-journal", "is the database itself"),
     ],
 )
 def test_where_no_backup_can_be_is_named(run: Run, database: Database, file: Path, place: str, sentence: str) -> None:
