@@ -6,6 +6,8 @@ from mcp_keys_server.core.errors import UnusableDatabaseError
 
 COPYING_FROM: Final = "copying_from"
 """The name of the entry of ``meta`` that says from where."""
+COPYING_RUN: Final = "copying_run"
+"""That of the entry that only the latest run of the copy knows, so that an earlier one writes nothing any more."""
 
 
 def refuse_unfinished(where: object, source: bytes | None) -> None:

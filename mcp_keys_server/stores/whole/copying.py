@@ -5,7 +5,9 @@ source has changed meanwhile catches up. Until the copy is like its source it be
 it. The database's own guards stay as they are: a revocation that was copied is never undone, no event is changed.
 """
 
-from collections.abc import Callable
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from mcp_keys_server.core.errors import CopyNotFinishedError, UnusableDatabaseError
@@ -15,13 +17,13 @@ from mcp_keys_server.stores.sql import statements as shared
 from mcp_keys_server.stores.sql import table_statements as sql
 from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.tables import TABLES, Digest, Table, TableReader, TableWriter
-from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
+from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, COPYING_RUN, refuse_unfinished
 from mcp_keys_server.stores.whole.moving import Place, open_source, open_target
 
 Tell = Callable[[int, int], None]
 """Told how many steps are done, of how many."""
 
-_NOT_COPIED = frozenset({COPYING_FROM, "schema_version"})
+_NOT_COPIED = frozenset({COPYING_FROM, COPYING_RUN, "schema_version"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,13 @@ async def copy_database(source: Place, target: Place, tell: Tell = lambda *_: No
         if not await snapshot.fetch(sql.ANYTHING):
             raise UnusableDatabaseError(f"{source} holds nothing to copy; begin with {target} as it is")
         async with open_target(target) as copy:
-            was_there = not await _begin(source, snapshot, target, copy)
-            copied = await _Copying(source, snapshot, target, copy, tell).run(was_there=was_there)
+            run = secrets.token_bytes(16)
+            was_there = not await _begin(source, snapshot, target, copy, run)
+            copying = _Copying(source, snapshot, target, copy, run, tell)
+            copied = await copying.run(was_there=was_there)
             if not was_there:
-                await _finish(source, copy, copied.head)
+                await _check_unchanged(source, copied.head)
+                await copying.finish()
             return copied
 
 
@@ -65,8 +70,8 @@ def _check_are_two(source: Place, target: Place) -> None:
         raise UnusableDatabaseError(f"{source} cannot be copied into itself; name another database as TARGET")
 
 
-async def _begin(source: Place, snapshot: TableReader, target: Place, copy: TableWriter) -> bool:
-    """Mark the target as a copy that is not finished; False: it holds something and has no mark."""
+async def _begin(source: Place, snapshot: TableReader, target: Place, copy: TableWriter, run: bytes) -> bool:
+    """Mark the target as a copy that is not finished and is this run's; False: it holds something and has no mark."""
     secret = await _meta(snapshot, CHECKSUM_SECRET)
     async with copy.transaction():
         begun = await _meta(copy, COPYING_FROM)
@@ -82,10 +87,11 @@ async def _begin(source: Place, snapshot: TableReader, target: Place, copy: Tabl
         # By its checksum secret, which no two databases share, the source is known again.
         await copy.fetch(shared.PUT_META, CHECKSUM_SECRET, secret)
         await copy.fetch(shared.PUT_META, COPYING_FROM, str(source).encode())
+        await copy.fetch(shared.PUT_META, COPYING_RUN, run)
         return True
 
 
-async def _finish(source: Place, copy: TableWriter, head: Head) -> None:
+async def _check_unchanged(source: Place, head: Head) -> None:
     async with open_source(source) as later:
         now = await _head(later)
     if now != head:
@@ -93,8 +99,6 @@ async def _finish(source: Place, copy: TableWriter, head: Head) -> None:
             f"the source has changed while it was copied: its ledger went on from entry {head.number} to {now.number}. "
             "Stop its servers and run the same command again: it catches up. The copy cannot be used before"
         )
-    async with copy.transaction():
-        await copy.fetch(sql.REMOVE_META, COPYING_FROM)
 
 
 @dataclass
@@ -105,6 +109,8 @@ class _Copying:
     snapshot: TableReader
     target: Place
     copy: TableWriter
+    mark: bytes
+    """Of this run, in the target."""
     tell: Tell
     steps: int = 0
     most: int = 0
@@ -121,18 +127,34 @@ class _Copying:
             raise self._differs("meta", was_there=was_there)
         return Copied(found, await follow_all(self.copy.entries), was_there)
 
+    async def finish(self) -> None:
+        async with self._writing():
+            await self.copy.fetch(sql.REMOVE_META, COPYING_FROM)
+            await self.copy.fetch(sql.REMOVE_META, COPYING_RUN)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """A transaction, as long as no later run has begun: what that has brought is newer, and perhaps in use."""
+        async with self.copy.transaction():
+            if not await self.copy.fetch(sql.HOLD_META, COPYING_RUN, self.mark):
+                raise UnusableDatabaseError(
+                    f"another copy into {self.target} was begun after this one, which therefore ends here; see how "
+                    "that one ends"
+                )
+            yield
+
     async def _bring(self, table: Table) -> None:
         async for after, upto, page in table.pages(self.snapshot):
             there = await table.rows(self.copy, after, upto)
             if there != page:
-                async with self.copy.transaction():
+                async with self._writing():
                     if there and table.remove is not None:
                         await self.copy.fetch(table.remove, after, upto)
                     await self.copy.do_for_each(table.put, page)
             self._step(len(page))
 
     async def _bring_meta(self) -> None:
-        async with self.copy.transaction():
+        async with self._writing():
             for name, value in (await _all_meta(self.snapshot)).items():
                 await self.copy.fetch(shared.PUT_META, name, value)
 

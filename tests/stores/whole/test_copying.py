@@ -292,6 +292,31 @@ async def test_a_finished_copy_that_differs_in_anything_is_named(
         await copy(database, target)
 
 
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.99])
+async def test_of_two_copies_at_once_the_later_one_is_finished_and_the_earlier_one_writes_nothing_any_more(
+    database: Database, target: Database, lives: Lives, part: float
+) -> None:
+    finished: list[dict[str, list[tuple[Any, ...]]]] = []
+
+    async def change_and_copy() -> None:
+        clock = SettableClock(lives.now + timedelta(minutes=1))
+        async with open_key_ring(str(database), bcrypt_cost=CHEAPEST_COST, clock=clock) as ring:
+            await ring.administration.rotate_key(lives.good_id, overlap_hours=0)
+            await ring.administration.disable_user("bob")
+        await copy(database, target)
+
+    def tell(done: int, most: int) -> None:
+        if not finished and done >= part * most:
+            elsewhere(change_and_copy)
+            finished.append(everything(target))
+
+    with pytest.raises(UnusableDatabaseError, match="another copy into .* was begun after this one"):
+        await copy(database, target, tell=tell)
+    assert [everything(target)] == finished == [everything(database)]
+    async with open_key_ring(str(target), create=False, bcrypt_cost=CHEAPEST_COST) as ring:
+        assert await refusal(ring, lives.good) is Refusal.UNMATCHED
+
+
 async def test_what_else_is_written_to_the_copy_is_noticed(database: Database, target: Database, lives: Lives) -> None:
     del lives
     written = False
