@@ -7,9 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.databases import KINDS, Database, SqliteDatabase, a_database, stop_servers
 from tests.world import World, open_world
+
+# How long an example takes says something of the machine and of what else it does.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 KEY = re.compile(r"[a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{51}|(?:mhu|fm)_[A-Za-z0-9_-]{43}")
 """Of ours, or of one of the systems whose keys are imported."""

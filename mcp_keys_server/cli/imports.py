@@ -20,6 +20,7 @@ from mcp_keys_server.core.imported_key import ScopeRule, System
 from mcp_keys_server.core.importer import Importer, ImportReport
 from mcp_keys_server.core.source_row import SourceRow
 from mcp_keys_server.settings import Settings
+from mcp_keys_server.stores.postgres.url import is_url
 from mcp_keys_server.stores.sources.fleetmind import read_fleetmind_file, read_fleetmind_server
 from mcp_keys_server.stores.sources.hub import read_hub
 
@@ -90,7 +91,7 @@ def import_fleetmind(
 
 
 def _file(source: str) -> Path:
-    if "://" in source:  # not shown, because there may be a password in it
+    if "://" in source or is_url(source):  # not shown, because there may be a password in it
         raise click.UsageError("SOURCE is the path of an SQLite file or, of a FleetMind, a URL: postgresql://...")
     return Path(source)
 

@@ -324,7 +324,7 @@ def test_sources_that_are_none_are_a_sentence_each(
 
 @pytest.mark.parametrize("system", ["hub", "fleetmind"])
 def test_a_url_of_another_kind_is_misuse_and_not_repeated(run: Run, system: str) -> None:
-    for url in ("postgresql+psycopg2://ada:hush@localhost/x", "sqlite:///hush.db"):
+    for url in ("postgresql+psycopg2://ada:hush@localhost/x", "sqlite:///hush.db", "postgres:/ada:hush@h/x"):
         done = run("import", system, url)
         assert (done.code, done.out) == (2, "")
         assert "SOURCE is the path of an SQLite file" in done.err
