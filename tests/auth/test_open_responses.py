@@ -434,3 +434,21 @@ async def test_a_look_while_a_change_is_being_made_ends_nothing_of_whoever_makes
     site.application.go_on.set()
     (request,) = await ended(asked)
     assert request.body == b"more the end"
+
+
+async def test_of_several_changes_of_one_request_the_first_counts(world: World, site: Site) -> None:
+    _, key = await world.key()
+    asked = site.ask(key, "/waits")
+    await site.until_open(1)
+    (response,) = site.open_responses._open
+    outer = CURRENT.set(response)
+    with site.open_responses.changing():
+        pass
+    first = response.changed_at
+    with site.open_responses.changing():
+        pass
+    CURRENT.reset(outer)
+    assert first >= response.good_at
+    assert response.changed_at == first
+    site.application.go_on.set()
+    await ended(asked)

@@ -29,21 +29,26 @@ class TlsFront:
 
     async def forward(self, connection: SocketStream) -> None:
         # Either side may leave at any time: a browser does so when it first sees a certificate that it does not know,
-        # and it opens connections on which it asks for nothing.
-        with suppress(OSError, anyio.BrokenResourceError, anyio.EndOfStream):
+        # and it opens connections on which it asks for nothing. What is left over here would end all the others, too.
+        try:
             async with connection:
-                # Not strict about how TLS ends, because HTTP says itself where a message does.
-                browser = await TLSStream.wrap(
-                    connection, server_side=True, ssl_context=self.context, standard_compatible=False
-                )
-                assert self.upstream, "nothing stands behind the TLS front yet"
-                address = urlsplit(self.upstream)
-                assert address.hostname
-                assert address.port
-                server = await anyio.connect_tcp(address.hostname, address.port)
-                async with server, anyio.create_task_group() as both_ways:
-                    both_ways.start_soon(_copy, browser, server, both_ways.cancel_scope)
-                    both_ways.start_soon(_copy, server, browser, both_ways.cancel_scope)
+                await self._forward(connection)
+        except* (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream):
+            pass
+
+    async def _forward(self, connection: SocketStream) -> None:
+        # Not strict about how TLS ends, because HTTP says itself where a message does.
+        browser = await TLSStream.wrap(
+            connection, server_side=True, ssl_context=self.context, standard_compatible=False
+        )
+        assert self.upstream, "nothing stands behind the TLS front yet"
+        address = urlsplit(self.upstream)
+        assert address.hostname
+        assert address.port
+        server = await anyio.connect_tcp(address.hostname, address.port)
+        async with server, anyio.create_task_group() as both_ways:
+            both_ways.start_soon(_copy, browser, server, both_ways.cancel_scope)
+            both_ways.start_soon(_copy, server, browser, both_ways.cancel_scope)
 
 
 @contextmanager
