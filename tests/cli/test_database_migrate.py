@@ -89,7 +89,7 @@ def test_a_role_without_grants_cannot_serve_and_is_told_what_to_do(run: Run, dat
     run("database", "migrate", "--create")
     refused = run("users", "list", "--database", str(as_role(database, role)))
     assert (refused.code, refused.out) == (1, "")
-    assert "run 'mcp-keys-server database migrate' as the owner of the tables" in refused.err
+    assert "run: mcp-keys-server database migrate --create --grant-to ROLE" in refused.err
 
 
 @postgres
