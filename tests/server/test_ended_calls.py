@@ -12,7 +12,7 @@ import anyio.to_thread
 import httpx2
 import pytest
 
-from mcp_keys_server import RequestedGrant
+from mcp_keys_server import ApiKey, RequestedGrant
 from mcp_keys_server.core.records import Person
 from tests.databases import Database
 from tests.running_server import ADA, RunningServer, run, running_server
@@ -51,13 +51,20 @@ async def state_of_a_question(http: httpx2.AsyncClient, key: str) -> str:
     return state
 
 
-async def test_a_call_that_waits_is_refused_when_its_key_is_revoked(world: World, http: httpx2.AsyncClient) -> None:
-    record, key = await world.key()
+async def a_call_that_waits(world: World, http: httpx2.AsyncClient, key: ApiKey) -> asyncio.Task[httpx2.Response]:
+    """For the claim of a key that it asks for; it is being answered."""
     state = await state_of_a_question(http, key.reveal())
     waiting = asyncio.create_task(ask_for_a_key(http, key.reveal(), state))
     with anyio.fail_after(20):
         while len(world.ring.open_responses) == 0:
             await asyncio.sleep(0)
+    return waiting
+
+
+async def test_a_call_that_waits_is_refused_when_its_key_is_revoked(world: World, http: httpx2.AsyncClient) -> None:
+    record, key = await world.key()
+    waiting = await a_call_that_waits(world, http, key)
+    with anyio.fail_after(20):
         await world.ring.administration.revoke_key(record.key_id, reason=None)
         answer = await waiting
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, -32001)
@@ -68,11 +75,8 @@ async def test_a_call_that_waits_is_refused_when_its_key_loses_the_endpoint(
     world: World, http: httpx2.AsyncClient
 ) -> None:
     record, key = await world.key()
-    state = await state_of_a_question(http, key.reveal())
-    waiting = asyncio.create_task(ask_for_a_key(http, key.reveal(), state))
+    waiting = await a_call_that_waits(world, http, key)
     with anyio.fail_after(20):
-        while len(world.ring.open_responses) == 0:
-            await asyncio.sleep(0)
         for _ in range(50):  # until it has passed all that comes before the tool
             await asyncio.sleep(0)
         elsewhere = RequestedGrant(aliases=frozenset({"notes"}))
@@ -133,11 +137,8 @@ async def test_what_a_key_has_open_elsewhere_ends_when_it_revokes_itself(
     world: World, http: httpx2.AsyncClient
 ) -> None:
     record, key = await world.key()
-    state = await state_of_a_question(http, key.reveal())
-    waiting = asyncio.create_task(ask_for_a_key(http, key.reveal(), state))
+    waiting = await a_call_that_waits(world, http, key)
     with anyio.fail_after(20):
-        while len(world.ring.open_responses) == 0:
-            await asyncio.sleep(0)
         revoked = await call(http, key, "revoke_key", {"key_id": record.key_id}, modern=True)
         assert revoked.structured["status"] == "revoked"
         assert (await waiting).status_code == 401
