@@ -1,0 +1,1 @@
+"""MCP servers that exist already, behind the endpoints of users."""

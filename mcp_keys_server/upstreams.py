@@ -1,0 +1,192 @@
+"""The MCP servers that the operator puts behind aliases, as the configuration file names them."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from mcp_keys_server.core.errors import InvalidFieldError
+from mcp_keys_server.core.field_rules import check_scopes
+
+MEGABYTE: Final = 1024 * 1024
+# Narrow enough that JSON in an argument has none of them.
+_PLACE = re.compile(r"\$\{(?P<variable>[A-Za-z_][A-Za-z0-9_]*)\}|\{(?P<field>[a-z_]+)\}")
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_TOOL_PATTERN = re.compile(r"[A-Za-z0-9._*-]{1,128}")
+# What the connection itself says, or what the gateway makes of each request.
+_OUR_HEADERS = re.compile(r"host|connection|content-.*|transfer-encoding|te|trailer|upgrade|accept.*|mcp-.*|cookie")
+
+
+class Template:
+    """Text with places to fill: ``{user_id}`` and the like for each user, ``${NAME}`` from the environment, at once.
+
+    It may hold a secret of the operator's, so printing it shows nothing of it.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, text: str, *, fields: frozenset[str], environment: Mapping[str, str]) -> None:
+        """
+        Raises:
+            ValueError: It has a field that there is not, or names a variable that is not set.
+        """
+        self._parts: tuple[tuple[str, str | None], ...] = tuple(
+            (_literal(before, variable, environment), _field(name, fields)) for before, variable, name in _pieces(text)
+        )
+
+    def filled(self, **values: str) -> str:
+        return "".join(literal + ("" if name is None else values[name]) for literal, name in self._parts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and self._parts == other._parts
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    def __repr__(self) -> str:
+        return "Template(...)"
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str | None, str | None]]:
+    """Each stretch of plain text, with the variable or the field that follows it."""
+    end = 0
+    for found in _PLACE.finditer(text):
+        yield text[end : found.start()], found["variable"], found["field"]
+        end = found.end()
+    yield text[end:], None, None
+
+
+def _literal(before: str, variable: str | None, environment: Mapping[str, str]) -> str:
+    if variable is None:
+        return before
+    if variable not in environment:
+        raise ValueError(f"${{{variable}}}: there is no such variable in the environment of this program")
+    return before + environment[variable]
+
+
+def _field(name: str | None, fields: frozenset[str]) -> str | None:
+    if name is not None and name not in fields:
+        known = ", ".join(f"{{{field}}}" for field in sorted(fields))
+        raise ValueError(f"{{{name}}} is none of the fields that are filled here: {known}")
+    return name
+
+
+_OF_PROGRAMS = frozenset({"user_id", "alias", "data_dir"})
+_OF_REQUESTS = frozenset({"user_id", "alias", "key_id"})
+
+
+def _template(fields: frozenset[str]) -> BeforeValidator:
+    def parse(value: object) -> object:
+        return Template(value, fields=fields, environment=os.environ) if isinstance(value, str) else value
+
+    return BeforeValidator(parse)
+
+
+ProgramTemplate = Annotated[Template, _template(_OF_PROGRAMS)]
+RequestTemplate = Annotated[Template, _template(_OF_REQUESTS)]
+ToolPattern = Annotated[str, Field(pattern=_TOOL_PATTERN.pattern.join(("^", "$")))]
+
+
+class Upstream(BaseModel):
+    """What all of them have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+    allow: tuple[ToolPattern, ...] | None = Field(default=None, description="The tools that are let through.")
+    required_scopes: frozenset[str] = Field(default=frozenset(), description="What a key needs to come in.")
+    pin_descriptions: bool = Field(
+        default=False, description="Whether a tool that is not as it was first seen is held back."
+    )
+    calls_at_once: int = Field(default=32, ge=1, le=10_000, description="How many calls one user may have open.")
+    call_seconds: float = Field(
+        default=300, gt=0, le=86_400, description="After so long without a sign of life a call is given up."
+    )
+
+    @field_validator("required_scopes")
+    @classmethod
+    def _by_the_rule(cls, value: frozenset[str]) -> frozenset[str]:
+        try:
+            check_scopes(value)
+        except InvalidFieldError as error:
+            raise ValueError(error.rule) from None
+        return value
+
+
+class ProgramUpstream(Upstream):
+    """A program on this machine that speaks over standard input and output; each user has a process of their own."""
+
+    command: tuple[ProgramTemplate, ...] = Field(min_length=1, description="The program and its arguments.")
+    env: Mapping[str, ProgramTemplate] = Field(default={}, description="Its environment, beside PATH, HOME and LANG.")
+    start_seconds: float = Field(default=60, gt=0, le=3600, description="How long it may take to start.")
+    idle_seconds: float = Field(default=600, gt=0, le=86_400, description="After so long without a call it is stopped.")
+    max_processes: int = Field(default=100, ge=1, le=10_000, description="How many may run at once, for all users.")
+    max_memory_mb: int = Field(default=1024, ge=16, le=1_048_576, description="What one, with its children, may use.")
+    max_line_mb: int = Field(default=4, ge=1, le=1024, description="How long one message of it may be.")
+
+    @field_validator("env")
+    @classmethod
+    def _names_only(cls, value: Mapping[str, Template]) -> Mapping[str, Template]:
+        if not all(_VARIABLE_NAME.fullmatch(name) for name in value):
+            raise ValueError("names of environment variables: letters, digits and '_'")
+        return value
+
+
+class RemoteUpstream(Upstream):
+    """A server that speaks streamable HTTP."""
+
+    url: RequestTemplate = Field(description="Where it is. Of it, only the path may have fields.")
+    headers: Mapping[str, RequestTemplate] = Field(default={}, description="What is sent to it with each request.")
+    allow_private: bool = Field(default=False, description="Whether it may be at a private or local address.")
+
+    @field_validator("url")
+    @classmethod
+    def _http_only(cls, value: Template) -> Template:
+        parts = _split_url(value.filled(**dict.fromkeys(_OF_REQUESTS, "a")))
+        if parts.netloc != _split_url(value.filled(**dict.fromkeys(_OF_REQUESTS, "b"))).netloc:
+            raise ValueError("fields may stand in the path only")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise ValueError("an address that starts with http:// or https://, without user and password")
+        if parts.fragment:
+            raise ValueError("an address without '#'")
+        return value
+
+    @field_validator("headers")
+    @classmethod
+    def _fields_only(cls, value: Mapping[str, Template]) -> Mapping[str, Template]:
+        for name in value:
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError("names of HTTP headers")
+            if _OUR_HEADERS.fullmatch(name.lower()):
+                raise ValueError(f"{name} is set by the gateway itself")
+        if len({name.lower() for name in value}) < len(value):
+            raise ValueError("each header once")
+        return value
+
+
+def _split_url(value: str) -> SplitResult:
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - which is read late and then raises
+    except ValueError:
+        raise ValueError("this is no address") from None
+    return parts
+
+
+AnyUpstream = ProgramUpstream | RemoteUpstream
+
+
+def parse_upstream(value: object) -> object:
+    """What a table of the file describes, or what was described before.
+
+    Raises:
+        ValueError: It is neither a program nor a server somewhere else, or is described wrongly.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    if ("command" in value) == ("url" in value):
+        raise ValueError("give either 'command', for a program on this machine, or 'url'")
+    return (ProgramUpstream if "command" in value else RemoteUpstream).model_validate(value)
