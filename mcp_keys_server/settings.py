@@ -1,8 +1,7 @@
 """What an operator can set: by a flag, ``MCP_KEYS_<NAME>`` in the environment or ``<name>`` in a TOML file."""
 
-import ipaddress
-import re
-from collections.abc import Callable
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,42 +16,44 @@ from pydantic_settings import (
 )
 
 from mcp_keys_server.core.api_key import parse_tag
-from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS, parse_user_id
+from mcp_keys_server.core.grant import KEYS_ALIAS
+from mcp_keys_server.setting_rules import (
+    Folder,
+    HeaderName,
+    Hosts,
+    Networks,
+    Origins,
+    PublicUrl,
+    Uids,
+    by_rule,
+    expanded,
+)
 from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS
 from mcp_keys_server.stores.postgres.url import PostgresUrl, is_url
 from mcp_keys_server.stores.redis_url import RedisUrl
+from mcp_keys_server.upstreams import AnyUpstream, parse_upstreams
 
 ENVIRONMENT_PREFIX = "MCP_KEYS_"
 NOT_SETTINGS = frozenset({"MCP_KEYS_API_KEY", "MCP_KEYS_CONFIG"})
 """Variables that are ours and no settings: a credential, and where the file with the settings is."""
 MOST_LIVE_KEYS = 100_000
 
-_HOST = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5}|:\*)?")
-_HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
-_ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
-
-
-def _by_rule(parse: Callable[[str], object]) -> BeforeValidator:
-    """A rule of the layers below as a rule of a setting."""
-
-    def validate(value: object) -> object:
-        try:
-            return parse(value) if isinstance(value, str) else value
-        except InvalidFieldError as error:
-            raise ValueError(error.rule) from None
-
-    return BeforeValidator(validate)
-
 
 def _path_or_url(value: str) -> str | PostgresUrl:
     return PostgresUrl(value) if is_url(value) else value
 
 
-Words = Annotated[tuple[str, ...], NoDecode]
-UserId = Annotated[str, _by_rule(parse_user_id)]
+UserId = Annotated[str, by_rule(parse_user_id)]
 DaysOfAKey = Annotated[float, Field(gt=0, le=LONGEST_LIFE_DAYS)]
-KeyTag = Annotated[str, _by_rule(parse_tag)]
+KeyTag = Annotated[str, by_rule(parse_tag)]
+
+
+def _data_dir() -> Path:
+    # Nobody else can enter root's home, and the programs are to run as somebody else.
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/mcp-keys-server")
+    return platformdirs.user_data_path("mcp-keys-server", appauthor=False)
 
 
 class SettingsError(Exception):
@@ -70,7 +71,7 @@ class Settings(BaseSettings):
         arbitrary_types_allowed=True,
     )
 
-    database: Annotated[Path | PostgresUrl, _by_rule(_path_or_url)] = Field(
+    database: Annotated[Path | PostgresUrl, by_rule(_path_or_url)] = Field(
         default_factory=lambda: platformdirs.user_data_path("mcp-keys-server", appauthor=False) / "keys.db",
         description="The SQLite file, which is made, private to its user, when there is none; or the URL of a "
         "PostgreSQL database, postgresql://USER:PASSWORD@HOST/DATABASE.",
@@ -83,16 +84,16 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 picks a free one.")
-    public_url: str | None = Field(
+    public_url: PublicUrl | None = Field(
         default=None,
         description="How clients reach this server, for example https://keys.example.com. Printed configurations are "
         "made of it, and its host and origin are allowed. Without it: http://, the host (localhost where that is any "
         "address) and the port.",
     )
-    allowed_hosts: Words = Field(
+    allowed_hosts: Annotated[Hosts, NoDecode] = Field(
         default=(), description="More Host headers to answer, separated by commas; host:* for any port."
     )
-    allowed_origins: Words = Field(
+    allowed_origins: Annotated[Origins, NoDecode] = Field(
         default=(), description="More web origins whose pages may call this server, separated by commas."
     )
     key_tag: KeyTag = Field(default="mhu_", description="What new keys start with. Keys with an earlier tag stay good.")
@@ -127,18 +128,18 @@ class Settings(BaseSettings):
         description="After how many requests with a bad key an address is told to wait; good keys are let in "
         "from there all the same.",
     )
-    rate_limit_storage: Annotated[RedisUrl, _by_rule(RedisUrl)] | None = Field(
+    rate_limit_storage: Annotated[RedisUrl, by_rule(RedisUrl)] | None = Field(
         default=None,
         description="The Redis or Valkey server that counts calls and failures, exactly and for all replicas, "
         "redis://USER:PASSWORD@HOST:PORT/NUMBER. Without it, or while it does not answer: memory, added up in the "
         "database every second.",
     )
-    trusted_proxy_addresses: Words = Field(
+    trusted_proxy_addresses: Annotated[Networks, NoDecode] = Field(
         default=(),
         description="Reverse proxies, as addresses or networks (10.0.0.0/8), separated by commas, whose "
         "X-Forwarded-For is believed.",
     )
-    trusted_user_header: str | None = Field(
+    trusted_user_header: HeaderName | None = Field(
         default=None,
         description="The header in which these proxies name the user whom they have signed in, by user id or e-mail. "
         "They must remove it from what comes in.",
@@ -157,50 +158,30 @@ class Settings(BaseSettings):
         le=64,
         description="How many processes serve, on one socket and one database.",
     )
+    upstreams: Annotated[Mapping[str, AnyUpstream], NoDecode, BeforeValidator(parse_upstreams)] = Field(
+        default={},
+        description="The MCP servers behind aliases. They are described in tables of the file, nowhere else.",
+    )
+    upstream_data_dir: Folder = Field(
+        default_factory=lambda: _data_dir() / "upstreams",
+        description="Where the programs behind aliases keep what they write, each user's in a folder of its own.",
+    )
+    upstream_uids: Uids | None = Field(
+        default="61184-65519",
+        validate_default=True,
+        description="When this program runs as root: the user ids under which these programs run, FIRST-LAST, one for "
+        "each user of each alias; 'none': they run as root too.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What is logged at the least. debug adds a line for every accepted request."
     )
-
-    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxy_addresses", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _hosts_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_HOST.fullmatch(host) for host in value):
-            raise ValueError("host names, each perhaps with a port or with ':*' for any")
-        return value
-
-    @field_validator("allowed_origins")
-    @classmethod
-    def _origins_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_ORIGIN.fullmatch(origin.removesuffix(":*")) for origin in value):
-            raise ValueError("origins such as https://chat.example.com, without a path")
-        return value
-
-    @field_validator("trusted_proxy_addresses")
-    @classmethod
-    def _networks_only(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            for address in value:
-                ipaddress.ip_network(address)
-        except ValueError:
-            raise ValueError("IP addresses or networks such as 10.0.0.0/8, whose host bits are zero") from None
-        return value
-
-    @field_validator("trusted_user_header")
-    @classmethod
-    def _header_name(cls, value: str | None) -> str | None:
-        if value is not None and not _HEADER_NAME.fullmatch(value):
-            raise ValueError("the name of a header, such as X-Forwarded-User")
-        return value
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
         if self.trusted_user_header is not None and not self.trusted_proxy_addresses:
             raise ValueError("trusted_user_header: set trusted_proxy_addresses too, or nobody is believed")
+        if KEYS_ALIAS in self.upstreams:
+            raise ValueError(f"upstreams.{KEYS_ALIAS}: this alias is where keys are managed; take another name")
         if self.default_expiry_days and self.max_expiry_days and self.default_expiry_days > self.max_expiry_days:
             raise ValueError("default_expiry_days: no key may live longer than max_expiry_days")
         return self
@@ -217,20 +198,7 @@ class Settings(BaseSettings):
             return value
         if value == Path():
             raise ValueError("the path of a file, or a URL that starts with postgresql://")
-        try:
-            return value.expanduser().absolute()
-        except RuntimeError:
-            raise ValueError("'~' stands for the home of a user who does not exist") from None
-
-    @field_validator("public_url")
-    @classmethod
-    def _origin_only(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        url = value.removesuffix("/").lower()
-        if not _ORIGIN.fullmatch(url):
-            raise ValueError("http:// or https://, a host and perhaps a port, and no path")
-        return url
+        return expanded(value)
 
     @classmethod
     def settings_customise_sources(

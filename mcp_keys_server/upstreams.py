@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Final
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from mcp_keys_server.core.errors import InvalidFieldError
-from mcp_keys_server.core.field_rules import check_scopes
+from mcp_keys_server.core.field_rules import check_scopes, parse_alias
 
 MEGABYTE: Final = 1024 * 1024
 # Narrow enough that JSON in an argument has none of them.
@@ -179,14 +179,42 @@ def _split_url(value: str) -> SplitResult:
 AnyUpstream = ProgramUpstream | RemoteUpstream
 
 
-def parse_upstream(value: object) -> object:
-    """What a table of the file describes, or what was described before.
+def parse_upstreams(value: object) -> object:
+    """What the tables ``[upstreams.ALIAS]`` of the file describe.
 
     Raises:
-        ValueError: It is neither a program nor a server somewhere else, or is described wrongly.
+        ValueError: It is no such table, or an alias breaks its rule.
+        ValidationError: An upstream is described wrongly.
     """
     if not isinstance(value, Mapping):
-        return value
-    if ("command" in value) == ("url" in value):
-        raise ValueError("give either 'command', for a program on this machine, or 'url'")
-    return (ProgramUpstream if "command" in value else RemoteUpstream).model_validate(value)
+        raise ValueError("upstreams: they are tables of the configuration file, [upstreams.ALIAS]")  # noqa: TRY004 - pydantic's way
+    return {_alias(alias): _upstream(alias, described) for alias, described in value.items()}
+
+
+def _alias(alias: str) -> str:
+    try:
+        return parse_alias(alias)
+    except InvalidFieldError as error:
+        raise ValueError(f"upstreams: the alias of each is {error.rule}") from None
+
+
+def _upstream(alias: str, described: object) -> object:
+    if isinstance(described, Upstream):
+        return described
+    if not isinstance(described, Mapping) or ("command" in described) == ("url" in described):
+        raise ValueError(f"upstreams.{alias}: give either 'command', for a program on this machine, or 'url'")
+    kind = ProgramUpstream if "command" in described else RemoteUpstream
+    try:
+        return kind.model_validate(described)
+    except ValidationError as error:
+        raise ValueError(f"upstreams.{alias}.{_explained(error)}") from None
+
+
+def _explained(error: ValidationError) -> str:
+    """The first thing that is wrong, and where; nothing of what stands there, which may be a secret."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    rule = (
+        "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    )
+    return f"{place}: {rule}"

@@ -111,6 +111,24 @@ class OpenResponses:
             self._opened.clear()
 
     @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around work for the response that is being made here, which may go on when that is gone: it too is cancelled
+        when the key ends, and then what follows is passed over.
+        """
+        response = CURRENT.get()
+        if response is None:
+            yield
+            return
+        work = OpenResponse(response.prefix, response.principal)
+        work.alias = response.alias
+        self.add(work)
+        try:
+            with work.cancel_scope:
+                yield
+        finally:
+            self.remove(work)
+
+    @contextmanager
     def changing(self) -> Iterator[None]:
         """Around every change that this process makes, in the context in which it was asked for."""
         response = CURRENT.get()

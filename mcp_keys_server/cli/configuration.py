@@ -50,4 +50,6 @@ def _explained(place: tuple[int | str, ...], message: str) -> str:
     name = str(place[0])
     if name not in Settings.model_fields:
         return f"{name} is no setting"
+    if name == "upstreams":  # which is a world of its own, and says itself where it is wrong
+        return rule
     return f"{name} (or {ENVIRONMENT_PREFIX}{name.upper()}): {rule}"

@@ -1,0 +1,7 @@
+"""What can go wrong between the gateway and an upstream."""
+
+from mcp_keys_server.core.errors import McpKeysError
+
+
+class UpstreamError(McpKeysError):
+    """The upstream did not do what it was asked for; the message tells the caller, without anything internal."""

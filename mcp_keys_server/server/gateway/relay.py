@@ -1,0 +1,197 @@
+"""One user's upstream in the words of the SDK's server: what comes in is put to it, and its answer is passed on.
+
+Either side may speak either era of the protocol. The SDK's client and server translate between them; what has no
+counterpart, a question in the middle of a call, is translated here, or the call is answered with what is missing.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+from mcp.client.client import Client
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    CallToolRequestParams,
+    CompleteRequestParams,
+    GetPromptRequestParams,
+    PaginatedRequestParams,
+    ReadResourceRequestParams,
+    RequestParams,
+)
+
+from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.open_responses import OpenResponses
+from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.core.records import Principal
+from mcp_keys_server.server.gateway.errors import UpstreamError
+from mcp_keys_server.server.gateway.open_calls import FIRST_ERA_OF_RESULTS, Message, OpenCalls, send
+from mcp_keys_server.server.gateway.questions import Context, ask, check_can_be_asked, parse_question, questions_of
+from mcp_keys_server.server.gateway.seal import Seal
+from mcp_keys_server.server.gateway.tool_rules import ToolRules
+from mcp_keys_server.server.gateway.usage import Call, UsageBook
+
+logger = logging.getLogger(__name__)
+
+CRASHED: Final = "Something went wrong in the gateway; its log has the details"
+NO_DATABASE: Final = "The key database does not answer at the moment. Try again in a few seconds"
+NO_SUCH_TOOL: Final = "There is no tool of this name here, or this key may not use it"
+MOST_PAGES: Final = 100
+MOST_ROUNDS: Final = 20
+"""Of questions in one call."""
+_SECONDS_BETWEEN_ROUNDS: Final = 0.25
+_RELAYED: Final[Mapping[str, Mapping[str, type[RequestParams]]]] = {
+    "tools": {"tools/list": PaginatedRequestParams, "tools/call": CallToolRequestParams},
+    "resources": {
+        "resources/list": PaginatedRequestParams,
+        "resources/templates/list": PaginatedRequestParams,
+        "resources/read": ReadResourceRequestParams,
+    },
+    "prompts": {"prompts/list": PaginatedRequestParams, "prompts/get": GetPromptRequestParams},
+    "completions": {"completion/complete": CompleteRequestParams},
+}
+"""By the capability without which an upstream has none of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the relays of all users of an alias share."""
+
+    alias: str
+    rules: ToolRules
+    seal: Seal
+    usage: UsageBook
+    open_responses: OpenResponses
+
+
+class Relay:
+    """Of one user of an alias. ``in_use`` gives the running upstream, started if need be, and keeps it running."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        user_id: str,
+        calls: OpenCalls,
+        in_use: Callable[[], AbstractAsyncContextManager[Client]],
+    ) -> None:
+        self._around = around
+        self._user_id = user_id
+        self._calls = calls
+        self._in_use = in_use
+
+    def server(self, client: Client) -> Server[Any]:
+        """A server that says of itself what the upstream says of itself, and offers of it what is relayed here."""
+        told = client.server_info
+        server: Server[Any] = Server(
+            told.name if told else self._around.alias,
+            version=told.version if told else "",
+            title=told.title if told else None,
+            instructions=client.instructions,
+            get_tool_input_schema=lambda _: None,
+        )
+        for capability, methods in _RELAYED.items():
+            if getattr(client.server_capabilities, capability) is not None:
+                for method, params in methods.items():
+                    server.add_request_handler(method, params, self._forward)
+        return server
+
+    async def _forward(self, context: Context, _: RequestParams) -> Message:
+        assert context.request is not None  # noqa: S101 - over HTTP there is always one
+        principal = principal_of(context.request.scope)
+        around = self._around
+        with around.usage.calling(around.alias, self._user_id) as call, around.open_responses.working():
+            try:
+                return await self._answer(context, principal, call)
+            except UpstreamError as error:
+                logger.warning("upstream %s user_id=%s: %s", around.alias, self._user_id, error)
+                raise MCPError(INTERNAL_ERROR, str(error)) from None
+            except StoreUnavailableError:
+                raise MCPError(INTERNAL_ERROR, NO_DATABASE) from None
+            except MCPError:
+                raise
+            except Exception:
+                # Outermost here, because the SDK sends the text of what gets past it to clients of the handshake era.
+                logger.exception("crashed: upstream %s user_id=%s", around.alias, self._user_id)
+                raise MCPError(INTERNAL_ERROR, CRASHED) from None
+        raise MCPError(INVALID_REQUEST, "The API key is not valid any more, so the call was given up")
+
+    async def _answer(self, context: Context, principal: Principal, call: Call) -> Message:
+        params = {name: value for name, value in (context.params or {}).items() if name != "_meta"}
+        self._open_state(principal, params)
+        async with self._in_use() as client:
+            if context.method == "tools/call":
+                await self._check_tool(client, principal, params["name"])
+            result = await self._calls.put(client, context, params)
+            if result.get("resultType") == "input_required":
+                if context.protocol_version >= FIRST_ERA_OF_RESULTS:
+                    return self._asking(context, principal, result)
+                result = await self._ask_and_go_on(client, context, params, result)
+        if context.method == "tools/list":
+            result["tools"] = list(await self._around.rules.shown(principal, result["tools"]))
+        if "cacheScope" in result:  # what is shown depends on the key, so no other client may keep it
+            result["cacheScope"] = "private"
+        if result.get("isError"):
+            call.failed("the tool answered with an error")
+        return result
+
+    async def _check_tool(self, client: Client, principal: Principal, name: str) -> None:
+        rules = self._around.rules
+        if rules.needs_listing(name):
+            await self._list_all(client, principal)
+        if not rules.lets_call(principal, name):
+            logger.info(
+                "refused: a tool that is not for this key alias=%s key_id=%s user_id=%s",
+                self._around.alias,
+                principal.key_id,
+                self._user_id,
+            )
+            raise MCPError(INVALID_PARAMS, NO_SUCH_TOOL)
+
+    async def _list_all(self, client: Client, principal: Principal) -> None:
+        cursor = None
+        for _ in range(MOST_PAGES):
+            listed = await send(client, "tools/list", {} if cursor is None else {"cursor": cursor})
+            await self._around.rules.shown(principal, listed["tools"])
+            cursor = listed.get("nextCursor")
+            if cursor is None:
+                break
+
+    def _open_state(self, principal: Principal, params: Message) -> None:
+        if params.get("requestState") is not None:
+            state = self._around.seal.open(params["requestState"], *self._bound_to(principal))
+            if state is None:
+                raise MCPError(INVALID_PARAMS, "requestState: it was not given to this key at this endpoint")
+            params["requestState"] = state
+
+    def _bound_to(self, principal: Principal) -> tuple[str, str, str]:
+        return principal.user_id, principal.key_id, self._around.alias
+
+    def _asking(self, context: Context, principal: Principal, result: Message) -> Message:
+        """The upstream's questions as the answer to a client that asks them itself and calls again."""
+        for raw in questions_of(result).values():
+            check_can_be_asked(context, parse_question(raw))
+        if result.get("requestState") is not None:
+            result["requestState"] = self._around.seal.seal(result["requestState"], *self._bound_to(principal))
+        return result
+
+    async def _ask_and_go_on(self, client: Client, context: Context, params: Message, result: Message) -> Message:
+        """Ask a client of the handshake era what the upstream asks by its result, and call again with the answers."""
+        for _ in range(MOST_ROUNDS):
+            answers = {}
+            for name, raw in questions_of(result).items():
+                answer = await ask(context, parse_question(raw))
+                answers[name] = answer.model_dump(by_alias=True, mode="json", exclude_none=True)
+            if not answers:
+                await anyio.sleep(_SECONDS_BETWEEN_ROUNDS)
+            more = {"inputResponses": answers, "requestState": result.get("requestState")}
+            again = params | {name: value for name, value in more.items() if value}
+            result = await self._calls.put(client, context, again)
+            if result.get("resultType") != "input_required":
+                return result
+        raise UpstreamError(f"The server behind '{self._around.alias}' asked more than {MOST_ROUNDS} times in one call")
