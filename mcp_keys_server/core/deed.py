@@ -91,5 +91,7 @@ def described(key: KeyRecord) -> str:
     """The key in the words of the ledger."""
     grant = key.grant
     aliases = "all" if grant.aliases is None else " ".join(sorted(grant.aliases))
+    tools = "all" if grant.tools is None else " ".join(sorted(grant.tools))
     expires_at = "never" if grant.expires_at is None else grant.expires_at.isoformat(timespec="seconds")
-    return f"name={key.name!r} scopes={' '.join(sorted(grant.scopes))!r} aliases={aliases!r} expires_at={expires_at}"
+    scopes = " ".join(sorted(grant.scopes))
+    return f"name={key.name!r} scopes={scopes!r} aliases={aliases!r} tools={tools!r} expires_at={expires_at}"

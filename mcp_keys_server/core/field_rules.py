@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from mcp_keys_server.core.api_key import PREFIX_LENGTH, contains_api_key
 from mcp_keys_server.core.errors import InvalidFieldError
+from mcp_keys_server.core.tool_patterns import MOST_TOOLS, is_pattern
 
 LONGEST_WORD = 64
 LONGEST_NAME = 64
@@ -39,6 +40,19 @@ def check_aliases(aliases: Collection[str]) -> None:
         raise InvalidFieldError("aliases", f"1 to {MOST_ALIASES} of them; leave the field out for every alias")
     for alias in aliases:
         _parse_word("aliases", alias)
+
+
+def check_tools(tools: Collection[str]) -> None:
+    if not 1 <= len(tools) <= MOST_TOOLS:
+        raise InvalidFieldError("tools", f"1 to {MOST_TOOLS} of them; leave the field out for every tool")
+    for tool in tools:
+        _refuse_pasted_key("tools", tool)
+        if not is_pattern(tool):
+            rule = (
+                "each is ALIAS:TOOL, for example notes:read_*, where TOOL is up to 128 of 'A-Z a-z 0-9 . _ -' and of "
+                "'*' for any characters, and ALIAS may be '*' for every one"
+            )
+            raise InvalidFieldError("tools", rule)
 
 
 def check_scopes(scopes: Collection[str]) -> None:

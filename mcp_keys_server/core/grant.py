@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from mcp_keys_server.core import tool_patterns
 from mcp_keys_server.core.errors import NotPermittedError
-from mcp_keys_server.core.field_rules import check_aliases, check_life, check_scopes
+from mcp_keys_server.core.field_rules import check_aliases, check_life, check_scopes, check_tools
 from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 
 KEYS_READ = "keys:read"
@@ -28,6 +29,7 @@ class RequestedGrant:
     scopes: frozenset[str] | None = None
     aliases: frozenset[str] | None = None
     expires_in_days: float | None = None
+    tools: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if self.scopes is not None:
@@ -36,6 +38,8 @@ class RequestedGrant:
             check_aliases(self.aliases)
         if self.expires_in_days is not None:
             check_life(self.expires_in_days)
+        if self.tools is not None:
+            check_tools(self.tools)
 
     def end(self, now: datetime) -> datetime | None:
         return None if self.expires_in_days is None else now + timedelta(days=self.expires_in_days)
@@ -47,7 +51,7 @@ class RequestedGrant:
             NotPermittedError: It would live longer than any key here.
         """
         scopes = MANAGEMENT_SCOPES if self.scopes is None else self.scopes
-        return Grant(scopes, self.aliases, policy.end(self.end(now), now))
+        return Grant(scopes, self.aliases, policy.end(self.end(now), now), self.tools)
 
 
 AS_IT_IS: Final = RequestedGrant()
@@ -55,14 +59,23 @@ AS_IT_IS: Final = RequestedGrant()
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a key may do: its scopes, the aliases it opens (``None``: every one) and its end (``None``: never)."""
+    """What a key may do: its scopes, the aliases it opens (``None``: every one), its end (``None``: never), and the
+    tools it may call there, as patterns (``None``: every one).
+    """
 
     scopes: frozenset[str]
     aliases: frozenset[str] | None
     expires_at: datetime | None
+    tools: frozenset[str] | None = None
 
     def opens(self, alias: str) -> bool:
         return self.aliases is None or alias in self.aliases
+
+    def may_call(self, alias: str, tool: str) -> bool:
+        """Whether it opens the alias and may call the tool of this name there."""
+        return self.opens(alias) and (
+            self.tools is None or any(tool_patterns.matches(pattern, alias, tool) for pattern in self.tools)
+        )
 
     def require(self, scope: str) -> None:
         """
@@ -80,15 +93,19 @@ class Grant:
             other.scopes <= self.scopes
             and (self.aliases is None or (other.aliases is not None and other.aliases <= self.aliases))
             and (self.expires_at is None or (other.expires_at is not None and other.expires_at <= self.expires_at))
+            and (self.tools is None or (other.tools is not None and _all_covered(other.tools, self.tools)))
         )
 
     def meet(self, other: "Grant") -> "Grant":
-        """What both allow."""
+        """What both allow; of the tools perhaps less, never more."""
         aliases = self.aliases if other.aliases is None else other.aliases
         if self.aliases is not None and other.aliases is not None:
             aliases = self.aliases & other.aliases
+        tools = self.tools if other.tools is None else other.tools
+        if self.tools is not None and other.tools is not None:
+            tools = tool_patterns.meet(self.tools, other.tools)
         ends = [end for end in (self.expires_at, other.expires_at) if end is not None]
-        return Grant(self.scopes & other.scopes, aliases, min(ends, default=None))
+        return Grant(self.scopes & other.scopes, aliases, min(ends, default=None), tools)
 
     def child(self, requested: RequestedGrant, now: datetime, policy: KeyPolicy = NO_LIMITS) -> "Grant":
         """The grant of a key that a key with this grant makes: never more than this one, and refused, not trimmed,
@@ -98,7 +115,7 @@ class Grant:
             NotPermittedError: More is requested than this grant holds.
         """
         end = self._child_end(requested, now, policy)
-        return Grant(self._child_scopes(requested), self._child_aliases(requested), end)
+        return Grant(self._child_scopes(requested), self._child_aliases(requested), end, self._child_tools(requested))
 
     def _child_scopes(self, requested: RequestedGrant) -> frozenset[str]:
         if requested.scopes is None:
@@ -121,6 +138,16 @@ class Grant:
             )
         return requested.aliases
 
+    def _child_tools(self, requested: RequestedGrant) -> frozenset[str] | None:
+        if requested.tools is None:
+            return self.tools
+        if self.tools is not None and not _all_covered(requested.tools, self.tools):
+            raise NotPermittedError(
+                "tools: more was asked for than the key in use may call, so nothing was made; "
+                f"it may call: {_in_words(self.tools)}"
+            )
+        return requested.tools
+
     def _child_end(self, requested: RequestedGrant, now: datetime, policy: KeyPolicy) -> datetime | None:
         end = policy.end(requested.end(now), now)
         if self.expires_at is None or (end is not None and end <= self.expires_at):
@@ -131,6 +158,10 @@ class Grant:
                 f"{self.expires_at.isoformat(timespec='seconds')}; ask for fewer days, or leave it out for the same end"
             )
         return self.expires_at
+
+
+def _all_covered(patterns: frozenset[str], by: frozenset[str]) -> bool:
+    return all(tool_patterns.covered(pattern, by) for pattern in patterns)
 
 
 def _in_words(words: frozenset[str]) -> str:

@@ -1,6 +1,6 @@
 """Keys changed, disabled and ended, decided within the transaction like their making."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from mcp_keys_server.core.changes import (
@@ -30,21 +30,30 @@ def update(
         key.grant.scopes if requested.scopes is None else requested.scopes,
         key.grant.aliases if requested.aliases is None else requested.aliases,
         key.grant.expires_at if requested.expires_in_days is None else requested.end(deed.now),
+        key.grant.tools if requested.tools is None else requested.tools,
     )
     if not key.grant.covers(grant):
         raise NotPermittedError(
-            "a key is only ever narrowed: scopes and aliases that it has not, or a later end, are not given to it "
-            "afterwards; create another key for these"
+            "a key is only ever narrowed: scopes, aliases and tools that it has not, or a later end, are not given to "
+            "it afterwards; create another key for these"
         )
     renamed = replace(key, name=key.name if name is None else name, grant=grant)
-    changed = [] if renamed == key else [renamed]
-    changed += [
-        replace(child, grant=child.grant.meet(grant))
-        for child in holdings.descendants(key_id)
-        if not grant.covers(child.grant)
-    ]
+    after = {key_id: renamed}
+    for child in holdings.descendants(key_id):
+        # By the key that made it and not by this one, because what two grants have in common may be less than it could.
+        maker = _standing_maker(holdings, child, after)
+        after[child.key_id] = child if maker.covers(child.grant) else replace(child, grant=child.grant.meet(maker))
+    changed = [one for one in after.values() if one != holdings.keys[one.key_id]]
     events = tuple(deed.event(EventKind.KEY_CHANGED, after, described(after)) for after in changed)
     return Decision(renamed, tuple(KeepKey(after) for after in changed), events)
+
+
+def _standing_maker(holdings: Holdings, key: KeyRecord, among: Mapping[str, KeyRecord]) -> Grant:
+    """The grant of the key that made it or, where that was revoked, of the one that made that, and so on."""
+    maker = holdings.makers[key.key_id]
+    while maker not in among:
+        maker = holdings.makers[maker]
+    return among[maker].grant
 
 
 def disable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:

@@ -32,6 +32,25 @@ def test_aliases_are_one_at_least_and_not_too_many() -> None:
             field_rules.check_aliases(aliases)
 
 
+@pytest.mark.parametrize("text", ["notes:read_*", "*:*", "notes:Read.all-9"])
+def test_a_tool_is_an_alias_and_a_name_with_stars(text: str) -> None:
+    field_rules.check_tools([text])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "read", "notes:", "no*:read", "notes:read all", "notes:a\n", "notes:" + "a" * 129]
+)
+def test_what_is_not_a_tool_is_refused(text: str) -> None:
+    refuse(lambda tool: field_rules.check_tools([tool]), text, "tools")
+
+
+def test_tools_are_one_at_least_and_not_too_many() -> None:
+    field_rules.check_tools([f"notes:a{number}" for number in range(64)])
+    for tools in ([], [f"notes:a{number}" for number in range(65)]):
+        with pytest.raises(InvalidFieldError, match="^tools: "):
+            field_rules.check_tools(tools)
+
+
 @pytest.mark.parametrize("text", ["keys:read", "orders:read", "a", "files.read/own", "x" * 64])
 def test_a_scope_may_be_any_word_of_the_operators(text: str) -> None:
     field_rules.check_scopes([text, text])
@@ -129,6 +148,7 @@ def test_what_is_not_a_key_id_is_refused(text: str) -> None:
         field_rules.parse_alias,
         pytest.param(lambda text: field_rules.check_scopes([text]), id="check_scopes"),
         pytest.param(lambda text: field_rules.check_aliases([text]), id="check_aliases"),
+        pytest.param(lambda text: field_rules.check_tools([text]), id="check_tools"),
     ],
 )
 def test_a_pasted_key_is_recognised_in_every_field(parse: Callable[[str], object]) -> None:

@@ -52,7 +52,7 @@ async def test_everything_that_the_operator_does_is_an_entry(world: World) -> No
     operator = world.ring.administration
     assert await last(world) == (EventKind.USER_ADDED, "bob", None, OPERATOR, "")
     key, _ = await world.key()
-    words = "name='A key' scopes='keys:read keys:write' aliases='all' expires_at=never"
+    words = "name='A key' scopes='keys:read keys:write' aliases='all' tools='all' expires_at=never"
     assert await last(world) == (EventKind.KEY_CREATED, "ada", key.key_id, OPERATOR, words)
     _, _new = await operator.rotate_key(key.key_id, overlap_hours=1.5)
     assert await last(world) == (EventKind.KEY_ROTATED, "ada", key.key_id, OPERATOR, "overlap_hours=1.5")
@@ -82,7 +82,7 @@ async def test_everything_that_a_person_or_a_key_does_is_an_entry_with_their_add
         record, _ = await manager.claim_key(actor, key_id=asked.key_id, claimed_from=CLIENT)
         assert await last(world) == (EventKind.KEY_CLAIMED, "ada", asked.key_id, by, f"prefix={record.prefix}")
         await manager.update_key(actor, key_id=made.key_id, name="y", client=CLIENT)
-        words = "name='y' scopes='keys:read' aliases='all' expires_at=never"
+        words = "name='y' scopes='keys:read' aliases='all' tools='all' expires_at=never"
         assert await last(world) == (EventKind.KEY_CHANGED, "ada", made.key_id, by, words)
         await manager.offer_rotation(actor, key_id=made.key_id, overlap_hours=2, client=CLIENT)
         assert await last(world) == (EventKind.KEY_ROTATED, "ada", made.key_id, by, "overlap_hours=2")
