@@ -11,7 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.field_rules import check_scopes, parse_alias
 
-MEGABYTE: Final = 1024 * 1024
+# Where programs are and how they speak; of all else, a program is told what the operator's file says.
+_INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ")
 # Narrow enough that JSON in an argument has none of them.
 _PLACE = re.compile(r"\$\{(?P<variable>[A-Za-z_][A-Za-z0-9_]*)\}|\{(?P<field>[a-z_]+)\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -120,12 +121,20 @@ class ProgramUpstream(Upstream):
     """A program on this machine that speaks over standard input and output; each user has a process of their own."""
 
     command: tuple[ProgramTemplate, ...] = Field(min_length=1, description="The program and its arguments.")
-    env: Mapping[str, ProgramTemplate] = Field(default={}, description="Its environment, beside PATH, HOME and LANG.")
+    env: Mapping[str, ProgramTemplate] = Field(
+        default={}, description="Its environment, beside PATH, HOME, TMPDIR, LANG, LC_ALL and TZ."
+    )
     start_seconds: float = Field(default=60, gt=0, le=3600, description="How long it may take to start.")
     idle_seconds: float = Field(default=600, gt=0, le=86_400, description="After so long without a call it is stopped.")
     max_processes: int = Field(default=100, ge=1, le=10_000, description="How many may run at once, for all users.")
     max_memory_mb: int = Field(default=1024, ge=16, le=1_048_576, description="What one, with its children, may use.")
     max_line_mb: int = Field(default=4, ge=1, le=1024, description="How long one message of it may be.")
+
+    def environment(self, folder: str, **fields: str) -> dict[str, str]:
+        """All of it for a process with this working folder."""
+        inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        own = {name: template.filled(**fields) for name, template in self.env.items()}
+        return {**inherited, "HOME": folder, "TMPDIR": folder, **own}
 
     @field_validator("env")
     @classmethod

@@ -4,6 +4,7 @@ Each is a JSON-RPC error without an id, which is what a refusal of the streamabl
 basic/transports, "Sending Messages"), and what the clients show to people.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from starlette.responses import JSONResponse
@@ -49,7 +50,7 @@ NOT_OPENED: Final = refusal(
     403,
     "This API key does not open what is here: it is another user's, or of an alias that the key may not use.",
 )
-ONLY_POST: Final = refusal(405, "This endpoint answers POST only.", code=INVALID_REQUEST, allow="POST")
+SESSION_NOT_FOUND: Final = refusal(404, "Session not found", code=INVALID_REQUEST)
 UNAVAILABLE: Final = refusal(
     503,
     "The key database does not answer at the moment, so no key can be checked. Try again in a few seconds.",
@@ -62,6 +63,18 @@ TOO_BUSY: Final = refusal(
     code=TRY_AGAIN,
     retry_after=str(SECONDS_TO_RETRY_AFTER),
 )
+
+
+def only(methods: Collection[str]) -> JSONResponse:
+    """For a request of another method."""
+    those = ", ".join(sorted(methods))
+    return refusal(405, f"This endpoint answers {those} only.", code=INVALID_REQUEST, allow=those)
+
+
+def lacks_scopes(alias: str, scopes: Collection[str]) -> JSONResponse:
+    """For a good key that opens the endpoint, and which the operator wants to be able to do more. No challenge: as for
+    one that does not open it."""
+    return refusal(403, f"This API key may not use '{alias}': it lacks the scope {', '.join(scopes)}.")
 
 
 def too_many(seconds: int) -> JSONResponse:

@@ -18,6 +18,9 @@ _TAG = re.compile(r"[a-z][a-z0-9]{0,14}_")
 _SHAPE = re.compile(r"(?P<tag>[a-z][a-z0-9]{0,14}_)(?P<random>[A-Za-z0-9_-]{43})(?P<checksum>[A-Za-z0-9_-]{8})")
 # What the two systems made whose keys are imported; shorter than any key of ours, so nothing is both.
 _IMPORTED_SHAPE = re.compile(r"(?P<tag>mhu_|fm_)[A-Za-z0-9_-]{43}")
+# What may be a key that stands in a text, which may be JSON, where the letters of an escaped character come before it.
+# Words that are longer are none, so nobody has to try one at each of its letters.
+_LONG_WORD = re.compile(r"(?P<escape>\\u[0-9a-f]{4}|\\[bfnrt])?(?P<word>[A-Za-z0-9_-]{46,})")
 # Wider than the shapes, so that a key with a few characters too many or too few is covered as well.
 _LIKE_A_KEY = re.compile(r"([a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{24,}")
 _LIKE_A_KEY_HASH = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{8,}|\bsha256:[0-9a-f]{8,}")
@@ -78,6 +81,17 @@ class KeyMint:
         if not hmac.compare_digest(self._checksum(presented[: shape.end("random")]), shape["checksum"]):
             raise InvalidApiKeyError(Refusal.MALFORMED)
         return ApiKey(presented, tag=shape["tag"])
+
+    def occurs_in(self, text: str) -> bool:
+        """Whether a key that this server minted, or one of the shape of those that are imported, stands in the text."""
+        return any(self._may_be_a_key(found["word"]) for found in _LONG_WORD.finditer(text))
+
+    def _may_be_a_key(self, presented: str) -> bool:
+        try:
+            self.parse(presented)
+        except InvalidApiKeyError:
+            return False
+        return True
 
     def _checksum(self, body: str) -> str:
         digest = hmac.digest(self._checksum_secret, body.encode("ascii"), "sha256")

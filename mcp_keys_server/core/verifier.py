@@ -32,6 +32,10 @@ class KeyVerifier:
         """
         return self._mint.parse(presented)
 
+    def finds_key_in(self, text: str) -> bool:
+        """Whether a key of this store, good or not, stands in a text that is about to leave."""
+        return self._mint.occurs_in(text)
+
     async def verify(self, presented: str | ApiKey, *, client: str | None = None) -> Principal:
         """Say whose key this is. The network address of the client is noted with the use.
 

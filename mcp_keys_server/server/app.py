@@ -62,8 +62,9 @@ def build_app(
         SettingsError: Keys are to be delivered in a way that is not for HTTP.
     """
     counters = counters or ring.counters
+    tools = _key_tools(ring, policy, settings, clock)
     sessions = StreamableHTTPSessionManager(
-        build_tool_server(_key_tools(ring, policy, settings, clock), _principal_of_request),
+        build_tool_server(tools, _principal_of_request),
         # Stateless: a key is checked on every request, and there is no session that could be ridden or exhausted.
         stateless=True,
         json_response=True,
@@ -76,7 +77,8 @@ def build_app(
     def guarded(behind: ASGIApp) -> KeyGuard:
         return KeyGuard(behind, ring.verifier, ring.open_responses, failures)
 
-    endpoints = guarded(Endpoints({KEYS_ALIAS: AuthContextMiddleware(sessions.asgi_app)}, calls))
+    keys = Endpoint(AuthContextMiddleware(sessions.asgi_app))
+    endpoints = guarded(Endpoints(ChainMap({KEYS_ALIAS: keys}, gateway.endpoints), calls))
     verification = guarded(Verification(calls))
     introspection = guarded(Introspection(ring.verifier, ring.manager, policy.public_url, calls))
 

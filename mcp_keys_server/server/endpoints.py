@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mcp_keys_server.auth.answers import ONLY_POST, WRONG_ENDPOINT, too_many
+from mcp_keys_server.auth.answers import WRONG_ENDPOINT, lacks_scopes, only, too_many
 from mcp_keys_server.auth.guard import client_address, principal_of
 from mcp_keys_server.auth.open_responses import only_while_open
 from mcp_keys_server.auth.throttle import Throttle
@@ -21,6 +22,15 @@ logger = logging.getLogger(__name__)
 LONGEST_LOGGED_PATH = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What stands at an alias: for every user another one, as far as they can tell."""
+
+    app: ASGIApp
+    methods: frozenset[str] = frozenset({"POST"})
+    required_scopes: frozenset[str] = frozenset()
+
+
 class Endpoints:
     """All of ``/u/{user_id}/{alias}/mcp``, behind the guard.
 
@@ -28,14 +38,16 @@ class Endpoints:
     open, one that nobody has, a path of another spelling. So nobody learns which of them exist.
     """
 
-    def __init__(self, apps: Mapping[str, ASGIApp], calls: Throttle) -> None:
-        self._apps = apps
+    def __init__(self, endpoints: Mapping[str, Endpoint], calls: Throttle) -> None:
+        """The endpoints by alias, which may change at any time."""
+        self._endpoints = endpoints
         self._calls = calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = principal_of(scope)
         alias = self._entered_alias(scope, principal)
-        if alias is None:
+        endpoint = None if alias is None else self._endpoints.get(alias)
+        if alias is None or endpoint is None:
             logger.info(
                 "refused: not this key's endpoint key_id=%s user_id=%s client=%s path=%r",
                 principal.key_id,
@@ -45,9 +57,15 @@ class Endpoints:
             )
             await WRONG_ENDPOINT(scope, receive, send)
             return
-        if scope["method"] != "POST":
-            # Neither a stream to listen on nor a session to end, which are both of the legacy protocol.
-            await ONLY_POST(scope, receive, send)
+        if scope["method"] not in endpoint.methods:
+            # Where that is POST alone, there is neither a stream to listen on nor a session to end, which are both of
+            # the legacy protocol.
+            await only(endpoint.methods)(scope, receive, send)
+            return
+        if not endpoint.required_scopes <= principal.grant.scopes:
+            missing = sorted(endpoint.required_scopes - principal.grant.scopes)
+            logger.info("refused: no scope key_id=%s user_id=%s alias=%s", principal.key_id, principal.user_id, alias)
+            await lacks_scopes(alias, missing)(scope, receive, send)
             return
         seconds = await self._calls.take(principal.key_id)
         if seconds:
@@ -57,13 +75,13 @@ class Endpoints:
         logger.debug("accepted: key_id=%s user_id=%s alias=%s", principal.key_id, principal.user_id, alias)
         only_while_open(alias)
         scope["user"] = _sdk_user(principal, alias)
-        await self._apps[alias](scope, receive, send)
+        await endpoint.app(scope, receive, send)
 
     def _entered_alias(self, scope: Scope, principal: Principal) -> str | None:
         # The path as it was sent, so that there is one spelling of each and nothing to decode or to disagree about.
         path: str = scope["raw_path"].decode("latin-1")
         alias = path.removesuffix("/mcp").rpartition("/")[2]
-        if alias in self._apps and path == endpoint_path(principal.user_id, alias) and principal.grant.opens(alias):
+        if path == endpoint_path(principal.user_id, alias) and principal.grant.opens(alias):
             return alias
         return None
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from mcp_keys_server.auth.answers import ONLY_POST, TOO_BUSY, UNAVAILABLE, refusal, too_many
+from mcp_keys_server.auth.answers import TOO_BUSY, UNAVAILABLE, only, refusal, too_many
 from mcp_keys_server.auth.guard import client_address, principal_of
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import (
@@ -47,7 +47,7 @@ class Introspection:
 
     async def _answer(self, request: Request) -> Response:
         if request.method != "POST":
-            return ONLY_POST
+            return only({"POST"})
         asker = principal_of(request.scope)
         try:
             asker.grant.require(KEYS_INTROSPECT)

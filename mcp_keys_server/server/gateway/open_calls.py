@@ -104,13 +104,17 @@ class OpenCalls:
             raise MCPError(INVALID_PARAMS, HOLDS_A_KEY)
 
     async def on_sampling(
-        self, _: ClientRequestContext, params: CreateMessageRequestParams
+        self, context: ClientRequestContext, params: CreateMessageRequestParams
     ) -> CreateMessageResult | CreateMessageResultWithTools | ErrorData:
+        del context  # it does not say for which call it is
         answer = await self._relay(CreateMessageRequest(params=params))
         assert isinstance(answer, CreateMessageResult | CreateMessageResultWithTools | ErrorData)  # noqa: S101 - as asked
         return answer
 
-    async def on_elicitation(self, _: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult | ErrorData:
+    async def on_elicitation(
+        self, context: ClientRequestContext, params: ElicitRequestParams
+    ) -> ElicitResult | ErrorData:
+        del context
         answer = await self._relay(ElicitRequest(params=params))
         assert isinstance(answer, ElicitResult | ErrorData)  # noqa: S101 - as asked
         return answer

@@ -1,32 +1,155 @@
-"""A program behind an alias: a process, and what is relayed to it, for each of the users who use it."""
+"""A program behind an alias: for each of the users who use it, a process of their own."""
 
 import asyncio
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio import to_thread
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import Receive, Scope, Send
 
-from mcp_keys_server.auth.answers import INVALID_REQUEST, ONLY_POST, TRY_AGAIN, refusal
+from mcp_keys_server.auth.answers import SESSION_NOT_FOUND, TRY_AGAIN, refusal
 from mcp_keys_server.auth.guard import principal_of
-from mcp_keys_server.core.errors import McpKeysError
-from mcp_keys_server.server.gateway.child_process import ProcessTable, spawned
+from mcp_keys_server.server.gateway.child_family import ProcessTable
+from mcp_keys_server.server.gateway.child_process import Child, spawned
 from mcp_keys_server.server.gateway.child_start import MEBIBYTE, Spawn
 from mcp_keys_server.server.gateway.errors import UpstreamError
+from mcp_keys_server.server.gateway.gateway_user import GatewayUser
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
-from mcp_keys_server.server.gateway.relay import Relay, Surroundings
-from mcp_keys_server.server.gateway.sessions import SECONDS_OF_AN_IDLE_SESSION, UserSessions
-from mcp_keys_server.server.gateway.user_process import Habits, State, UserProcess
-from mcp_keys_server.server.gateway.working_folder import WorkingFolder, working_folder
+from mcp_keys_server.server.gateway.program_relay import Relay, Surroundings
+from mcp_keys_server.server.gateway.sessions import SECONDS_OF_AN_IDLE_SESSION
+from mcp_keys_server.server.gateway.user_process import Habits, UserProcess
+from mcp_keys_server.server.gateway.working_folder import working_folder
 from mcp_keys_server.upstreams import ProgramUpstream
 
 logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_SWEEPS: Final = 60
+SECONDS_TO_RETRY_AFTER: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all programs stand on."""
+
+    folder: Path
+    """Where they keep what they write."""
+    uids: range | None
+    """Those they run as; None: as this process does."""
+    processes: ProcessTable
+    security: TransportSecuritySettings
+    holds_key: Callable[[str], bool]
+
+
+class ProgramServer:
+    """The ASGI application behind one alias."""
+
+    def __init__(self, upstream: ProgramUpstream, around: Surroundings, ground: Ground) -> None:
+        self._upstream = upstream
+        self._around = around
+        self._ground = ground
+        self._users: dict[str, GatewayUser] = {}
+        self._new_users: asyncio.Queue[GatewayUser] = asyncio.Queue()
+
+    @property
+    def processes(self) -> Mapping[str, UserProcess]:
+        """By user id."""
+        return {user_id: user.process for user_id, user in self._users.items()}
+
+    async def run(self) -> None:
+        """Keep the processes of all users, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._sweep)
+            while True:
+                # Begun here and not by the request that needs it, whose context would be theirs as long as they live.
+                tasks.start_soon((await self._new_users.get()).keep)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        user_id = principal_of(scope).user_id
+        if scope["method"] != "POST" and user_id not in self._users:
+            await SESSION_NOT_FOUND(scope, receive, send)
+            return
+        user = self._users.get(user_id) or self._welcome(user_id)
+        if user.open_requests >= self._most_requests(scope["method"]):
+            await self._too_many(scope, receive, send)
+            return
+        try:
+            await user.answer(scope, receive, send)
+        except UpstreamError as error:
+            after = str(SECONDS_TO_RETRY_AFTER)
+            await refusal(503, str(error), code=TRY_AGAIN, retry_after=after)(scope, receive, send)
+
+    def _most_requests(self, method: str) -> int:
+        # Streams on which nothing is asked take nothing from calls.
+        return self._upstream.calls_at_once * (1 if method == "POST" else 2)
+
+    async def _too_many(self, scope: Scope, receive: Receive, send: Send) -> None:
+        most = self._upstream.calls_at_once
+        message = f"You have {most} calls of '{self._around.alias}' open, which is as many as there may be at once."
+        await refusal(429, message, code=TRY_AGAIN, retry_after="1")(scope, receive, send)
+
+    def _welcome(self, user_id: str) -> GatewayUser:
+        around, upstream = self._around, self._upstream
+        label = f"{around.alias} of {user_id}"
+        calls = OpenCalls(around.alias, seconds=upstream.call_seconds, holds_key=self._ground.holds_key)
+        habits = Habits(
+            spawned=partial(self._spawned, user_id, label),
+            make_room=self._make_room,
+            note_error=partial(around.usage.note_error, around.alias, user_id),
+            start_seconds=upstream.start_seconds,
+            idle_seconds=upstream.idle_seconds,
+        )
+        process = UserProcess(label, calls, habits)
+        user = GatewayUser(process, Relay(around, user_id, calls, process.in_use), self._ground.security)
+        self._users[user_id] = user
+        self._new_users.put_nowait(user)
+        return user
+
+    @asynccontextmanager
+    async def _spawned(self, user_id: str, label: str) -> AsyncIterator[Child]:
+        alias, upstream, ground = self._around.alias, self._upstream, self._ground
+        place = await to_thread.run_sync(working_folder, ground.folder, alias, user_id, ground.uids)
+        fields = {"user_id": user_id, "alias": alias, "data_dir": str(place.path.parent)}
+        spawn = Spawn(
+            command=tuple(part.filled(**fields) for part in upstream.command),
+            environment=upstream.environment(str(place.path), **fields),
+            folder=place.path,
+            uid=place.uid,
+            label=label,
+            largest_line=upstream.max_line_mb * MEBIBYTE,
+            memory_bytes=upstream.max_memory_mb * MEBIBYTE,
+        )
+        async with spawned(spawn, ground.processes) as child:
+            yield child
+
+    async def _make_room(self) -> None:
+        """
+        Raises:
+            UpstreamError: As many run as may, and all of them are in use.
+        """
+        running = [user.process for user in self._users.values() if user.process.takes_room]
+        if len(running) <= self._upstream.max_processes:  # with the one that is about to start
+            return
+        idle = [process for process in running if not process.is_in_use]
+        if not idle:
+            raise UpstreamError(
+                f"As many processes of '{self._around.alias}' run as the operator allows, and all of them are in use. "
+                "Try again in a few seconds."
+            )
+        await min(idle, key=lambda process: process.idle_since).stop()
+
+    async def _sweep(self) -> None:
+        while True:
+            await anyio.sleep(SECONDS_BETWEEN_SWEEPS)
+            before = monotonic() - SECONDS_OF_AN_IDLE_SESSION
+            for user_id, user in list(self._users.items()):
+                if not user.open_requests and not user.process.takes_room and user.last_used < before:
+                    del self._users[user_id]
+                    user.leave()

@@ -18,8 +18,8 @@ _SESSION_ID: Final = b"mcp-session-id"
 
 
 class UserSessions:
-    """In the handshake era a session is what makes it possible to ask a client something and to cancel a call. Each user
-    has their own, so that nobody can use up anybody else's; for a new one too many the oldest is ended.
+    """In the handshake era a session is what makes it possible to ask a client something and to cancel a call. Each
+    user has their own, so that nobody can use up anybody else's; for one too many the oldest is ended.
     """
 
     def __init__(self, server: Server[Any], security: TransportSecuritySettings) -> None:

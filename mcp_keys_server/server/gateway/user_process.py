@@ -138,7 +138,7 @@ class UserProcess:
             except Exception as error:
                 # Outermost here: whatever becomes of one process, the next one is started when it is wanted.
                 logger.debug("upstream %s left an error behind", self._label, exc_info=True)
-                self._failure = self._failure or f"it could not be talked to ({type(error).__name__})"
+                self._ends_for(f"it could not be talked to ({type(error).__name__})")
             finally:
                 self._client = self.pid = None
             self._bury(monotonic() - began)
@@ -165,14 +165,18 @@ class UserProcess:
             tasks.cancel_scope.cancel()
 
     async def _note_end(self, child: Child, life: anyio.CancelScope) -> None:
-        self._failure = await child.ended()
+        self._ends_for(await child.ended())
         self._client = None  # at once, so that no call begins on what has ended
         life.cancel()
+
+    def _ends_for(self, reason: str) -> None:
+        if self._failure is None:  # what came first is what it ended of
+            self._failure = reason
 
     async def _give_up(self, life: anyio.CancelScope) -> None:
         await anyio.sleep(self._habits.start_seconds)
         if self.state is State.STARTING:
-            self._failure = f"it did not answer within {self._habits.start_seconds:g} s of its start"
+            self._ends_for(f"it did not answer within {self._habits.start_seconds:g} s of its start")
             life.cancel()
 
     def _run(self, client: Client) -> None:

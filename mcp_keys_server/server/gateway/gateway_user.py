@@ -1,0 +1,62 @@
+"""One user of a program: their process, what is relayed to it, and their sessions."""
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.types import Receive, Scope, Send
+
+from mcp_keys_server.server.gateway.program_relay import Relay
+from mcp_keys_server.server.gateway.sessions import UserSessions
+from mcp_keys_server.server.gateway.user_process import UserProcess
+
+if TYPE_CHECKING:
+    from mcp.server.lowlevel import Server
+
+
+class GatewayUser:
+    """Lives in one task, ``keep``. What the upstream says of itself is asked once, when it runs for the first time."""
+
+    def __init__(self, process: UserProcess, relay: Relay, security: TransportSecuritySettings) -> None:
+        self.process = process
+        self._relay = relay
+        self._security = security
+        self._server: asyncio.Future[Server[Any]] = asyncio.get_running_loop().create_future()
+        self._ready = asyncio.Event()
+        self._sessions: UserSessions | None = None
+        self._scope = anyio.CancelScope()
+        self.open_requests = 0
+        self.last_used = monotonic()
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """
+        Raises:
+            UpstreamError: It has never run and does not start.
+        """
+        self.open_requests += 1
+        try:
+            if self._sessions is None:
+                async with self.process.in_use() as client:
+                    if not self._server.done():
+                        self._server.set_result(self._relay.server(client))
+                await self._ready.wait()
+            assert self._sessions is not None  # noqa: S101 - that is what it was ready for
+            await self._sessions(scope, receive, send)
+        finally:
+            self.open_requests -= 1
+            self.last_used = monotonic()
+
+    async def keep(self) -> None:
+        with self._scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.process.keep)
+                sessions = UserSessions(await self._server, self._security)
+                async with sessions.run():
+                    self._sessions = sessions
+                    self._ready.set()
+                    await anyio.sleep_forever()
+
+    def leave(self) -> None:
+        self._scope.cancel()
