@@ -19,6 +19,7 @@ from mcp_keys_server.core.key_manager import CLAIM_LIFE, KeyManager
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.sessions import Sessions
+from mcp_keys_server.core.tool_pins import ToolPins
 from mcp_keys_server.core.usage import UsageLog
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS, Database, open_database
@@ -38,6 +39,7 @@ class KeyRing:
     """What the guards of this process are answering."""
     counters: Counters
     """Of what throttles count, together with all other processes."""
+    tool_pins: ToolPins
 
 
 @asynccontextmanager
@@ -84,6 +86,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
                     sessions=Sessions(opened.sessions, clock=clock),
                     open_responses=open_responses,
                     counters=counters,
+                    tool_pins=opened.tool_pins,
                 )
             finally:
                 for task in tasks:

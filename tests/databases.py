@@ -31,7 +31,7 @@ needs_postgres = pytest.mark.skipif(
     not has_postgres(),
     reason=f"needs PostgreSQL: its programs, or {POSTGRES_URL}, of a database for schemas of tests",
 )
-TABLES = ("meta", "users", "keys", "secrets", "claims", "sessions", "events", "counters")
+TABLES = ("meta", "users", "keys", "secrets", "claims", "sessions", "tool_pins", "events", "counters")
 Rows = list[tuple[Any, ...]]
 
 _servers = ExitStack()

@@ -12,9 +12,11 @@ from mcp_keys_server.core.counters import Counters, CounterStore
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_store import ChangeWatcher, KeyStore
 from mcp_keys_server.core.sessions import SessionStore
+from mcp_keys_server.core.tool_pins import ToolPins
 from mcp_keys_server.stores.postgres.url import PostgresUrl, is_url
 from mcp_keys_server.stores.redis_url import RedisUrl
 from mcp_keys_server.stores.sql.sessions import SqlSessions
+from mcp_keys_server.stores.sql.tool_pins import SqlToolPins
 from mcp_keys_server.stores.sqlite.connections import open_connections
 from mcp_keys_server.stores.sqlite.counters import SqliteCounters
 from mcp_keys_server.stores.sqlite.store import SqliteStore
@@ -29,6 +31,7 @@ class OpenedDatabase:
     store: KeyStore
     sessions: SessionStore
     counters: CounterStore
+    tool_pins: ToolPins
     watch_changes: Callable[[ChangeWatcher], None]
     """Names whoever is told of them."""
 
@@ -46,14 +49,22 @@ async def open_database(
         database = PostgresUrl(database)
     if not isinstance(database, PostgresUrl):
         async with open_connections(Path(database), create=create) as file:
-            yield OpenedDatabase(SqliteStore(file), SqlSessions(file), SqliteCounters(file), file.writes.watch)
+            yield OpenedDatabase(
+                SqliteStore(file), SqlSessions(file), SqliteCounters(file), SqlToolPins(file), file.writes.watch
+            )
         return
     with driver_explained():
         from mcp_keys_server.stores.postgres.connections import open_postgres  # noqa: PLC0415
         from mcp_keys_server.stores.postgres.counters import PostgresCounters  # noqa: PLC0415
         from mcp_keys_server.stores.postgres.store import PostgresStore  # noqa: PLC0415
     async with open_postgres(database, create=create, most=connections) as server:
-        yield OpenedDatabase(PostgresStore(server), SqlSessions(server), PostgresCounters(server), server.writes.watch)
+        yield OpenedDatabase(
+            PostgresStore(server),
+            SqlSessions(server),
+            PostgresCounters(server),
+            SqlToolPins(server),
+            server.writes.watch,
+        )
 
 
 @contextmanager

@@ -45,6 +45,7 @@ def test_one_that_is_there_already_is_only_compared(run: Run, database: Database
         "secrets": 0,
         "claims": 0,
         "sessions": 0,
+        "tool_pins": 0,
         "events": 1,
         "head": run("events", "head").out.strip(),
         "was_there": False,

@@ -47,7 +47,7 @@ def test_a_database_is_made_only_where_it_may_be_and_once(run: Run, database: Da
     refused = run("database", "migrate")
     assert (refused.code, refused.out) == (1, "")
     assert not database.is_there()
-    version = {"sqlite": 4, "postgres": 1}[kind]
+    version = {"sqlite": 5, "postgres": 2}[kind]
     assert run("database", "migrate", "--create").out == f"Made, of schema {version}.\n"
     for more in ([], ["--create"]):
         assert run("database", "migrate", *more).out == f"The database is of schema {version} already.\n"
@@ -64,7 +64,7 @@ def test_an_older_schema_is_brought_up_to_date(run: Run, database: Database) -> 
     database.sql("PRAGMA application_id = 0x4D4B5331", *script.split(";\n\n"), f"PRAGMA user_version = {number}")
     database.sql(f"INSERT INTO meta VALUES ('checksum_secret', {secret})")
     database.path.chmod(0o600)
-    assert run("database", "migrate").out == "The database was of schema 1 and is of 4 now.\n"
+    assert run("database", "migrate").out == "The database was of schema 1 and is of 5 now.\n"
 
 
 @sqlite
@@ -111,6 +111,7 @@ def test_a_role_that_had_more_has_only_what_serving_needs(run: Run, database: Da
         ("meta", "INSERT SELECT UPDATE"),
         ("secrets", "DELETE INSERT SELECT UPDATE"),
         ("sessions", "DELETE INSERT SELECT UPDATE"),
+        ("tool_pins", "DELETE INSERT SELECT"),
         ("users", "INSERT SELECT UPDATE"),
     ]
 
@@ -127,6 +128,9 @@ def test_the_whole_life_of_keys_needs_no_more_than_is_granted(
         ada = Person("ada")
         await ring.administration.add_user("ada", email="ada@example.com")
         record, key = await ring.administration.create_key("ada", name="A key", requested=NOTHING_SPECIAL)
+        await ring.tool_pins.pin("notes", {"read": "aa"}, clock.now)
+        assert await ring.tool_pins.pinned("notes") == {"read": "aa"}
+        assert await ring.tool_pins.forget("notes") == 1
         principal = await ring.verifier.verify(key.reveal())
         asked = await ring.manager.create_unclaimed_key(principal, name="x", requested=NOTHING_SPECIAL)
         await ring.manager.claim_key(principal, key_id=asked.key_id, claimed_from="192.0.2.7")

@@ -37,6 +37,7 @@ ADA = Person("ada")
 CLAIM_LIFE = timedelta(minutes=15)
 SCOPES = ("keys:read", "keys:write", "orders:read", "orders:write")
 ALIASES = ("keys", "notes", "shop")
+TOOLS = ("keys:*", "keys:list_*", "keys:list_keys", "shop:*")
 DAYS = (0.02, 0.5, 1, 30)
 HOURS = (0, 0.25, 24)
 
@@ -46,6 +47,7 @@ some_requests = st.builds(
     st.none() | st.frozensets(st.sampled_from(SCOPES)),
     st.none() | st.frozensets(st.sampled_from(ALIASES), min_size=1),
     st.none() | st.sampled_from(DAYS),
+    st.none() | st.frozensets(st.sampled_from(TOOLS), min_size=1),
 )
 
 
@@ -157,7 +159,8 @@ class LifeOfKeys(RuleBasedStateMachine):
         scopes = has.scopes - {"keys:write"} if requested.scopes is None else requested.scopes
         aliases = has.aliases if requested.aliases is None else requested.aliases
         asked = requested.end(self.clock.now)
-        given = Grant(scopes, aliases, has.expires_at if asked is None else asked)
+        tools = has.tools if requested.tools is None else requested.tools
+        given = Grant(scopes, aliases, has.expires_at if asked is None else asked, tools)
         return given if has.covers(given) else None
 
     def attempt(self, work: object, *, may: bool) -> object:
@@ -181,7 +184,7 @@ class LifeOfKeys(RuleBasedStateMachine):
         made = self.ring(place).administration.create_key("ada", name="x", requested=requested)
         record, secret = self.runner.run(made)
         scopes = frozenset({"keys:read", "keys:write"}) if requested.scopes is None else requested.scopes
-        grant = Grant(scopes, requested.aliases, requested.end(self.clock.now))
+        grant = Grant(scopes, requested.aliases, requested.end(self.clock.now), requested.tools)
         self.keys.append(Key(record.key_id, None, grant, [Secret(secret)]))
 
     @rule(place=a_place, who=a_place, requested=some_requests, waits=st.booleans())
@@ -249,6 +252,7 @@ class LifeOfKeys(RuleBasedStateMachine):
             key.grant.scopes if requested.scopes is None else requested.scopes & key.grant.scopes,
             key.grant.aliases if requested.aliases is None else requested.aliases,
             key.grant.expires_at if requested.expires_in_days is None else requested.end(self.clock.now),
+            key.grant.tools if requested.tools is None else requested.tools,
         )
         asked = replace(requested, scopes=None if requested.scopes is None else grant.scopes)
         may = self.may_write(actor) and not key.revoked and key.grant.covers(grant)
@@ -257,7 +261,7 @@ class LifeOfKeys(RuleBasedStateMachine):
             key.grant = grant
             for other in self.keys:
                 if other.has_maker(key) and not other.revoked:
-                    other.grant = other.grant.meet(grant)
+                    other.grant = other.grant if grant.covers(other.grant) else other.grant.meet(grant)
 
     @rule(place=a_place, who=a_place, which=a_place)
     def disable(self, place: int, who: int, which: int) -> None:

@@ -93,10 +93,12 @@ async def test_every_alias_and_no_end_are_narrowed_to_some_and_one(world: World)
         {"expires_in_days": 2},
         {"expires_in_days": 1 + 1 / 86_400},
         {"scopes": frozenset({"keys:read"}), "aliases": frozenset({"keys"}), "expires_in_days": 2},
+        {"tools": frozenset({"keys:list_keys", "keys:whoami"})},
+        {"tools": frozenset({"keys:*"})},
     ],
 )
 async def test_nothing_is_widened_by_anybody(world: World, wider: dict[str, object]) -> None:
-    record, _ = await world.key(requested=RequestedGrant(BOTH, frozenset({"keys"}), 1))
+    record, _ = await world.key(requested=RequestedGrant(BOTH, frozenset({"keys"}), 1, frozenset({"keys:list_*"})))
     for actor in (ADA, await world.principal(requested=RequestedGrant(WIDE))):
         with pytest.raises(NotPermittedError, match="only ever narrowed"):
             await update(world, record, actor, **wider)
@@ -130,6 +132,22 @@ async def test_what_a_key_made_and_that_made_is_narrowed_with_it(world: World) -
     ):
         assert (await now_of(world, key)).grant == grant
     assert not (await principal_of(world, great_key)).grant.opens("c")
+
+
+async def test_the_tools_of_what_a_key_made_are_narrowed_with_it_and_never_more_than_those_of_their_maker(
+    world: World,
+) -> None:
+    root, root_key = await world.key(requested=RequestedGrant(BOTH))
+    child, child_key = await made_by(world, root_key, scopes=BOTH, tools=frozenset({"notes:aa*", "keys:*"}))
+    grandchild, grandchild_key = await made_by(world, child_key, scopes=BOTH, tools=frozenset({"notes:aaa*"}))
+    great, _ = await made_by(world, grandchild_key, scopes=BOTH, tools=frozenset({"notes:aaa"}))
+    untouched, _ = await made_by(world, root_key, scopes=BOTH, tools=frozenset({"notes:xaa"}))
+    await world.ring.administration.revoke_key(grandchild.key_id, reason=None)
+    await update(world, root, tools=frozenset({"notes:*aa"}))
+    assert (await now_of(world, child)).grant.tools == frozenset({"notes:aa*aa"})
+    # It fits what the first key may, and not what is left to the key that made the one that made it.
+    assert (await now_of(world, great)).grant.tools == frozenset()
+    assert await now_of(world, untouched) == untouched
 
 
 async def test_what_covers_the_new_grant_is_no_reason_to_touch_what_a_key_made(world: World) -> None:

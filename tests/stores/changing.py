@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
 LAPSES = NOON + timedelta(minutes=15)
 MOMENT = timedelta(microseconds=1)
-FULL = Grant(frozenset({"keys:read", "orders:read"}), frozenset({"keys", "notes"}), NOON + timedelta(days=1))
+FULL = Grant(
+    frozenset({"keys:read", "orders:read"}),
+    frozenset({"keys", "notes"}),
+    NOON + timedelta(days=1),
+    frozenset({"keys:*", "notes:read_*"}),
+)
 BARE = Grant(frozenset(), None, None)
 
 

@@ -16,6 +16,7 @@ FROM unnest(ARRAY[
     'GRANT SELECT ON ALL TABLES IN SCHEMA %1$I TO %2$I',
     'GRANT INSERT, UPDATE ON %1$I.meta, %1$I.users, %1$I.keys, %1$I.claims TO %2$I',
     'GRANT INSERT, UPDATE, DELETE ON %1$I.secrets, %1$I.sessions, %1$I.counters TO %2$I',
+    'GRANT INSERT, DELETE ON %1$I.tool_pins TO %2$I',
     'GRANT INSERT ON %1$I.events TO %2$I'
 ]) AS statement
 """

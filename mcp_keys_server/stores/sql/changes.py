@@ -49,9 +49,8 @@ async def write_change(transaction: Transaction, user_id: str, change: Change) -
     """
     match change:
         case AddKey(key):
-            scopes, aliases, expires_at = _grant(key)
-            about = (key.key_id, key.user_id, key.name, scopes, aliases, key.parent_key_id, key.created_at, expires_at)
-            await transaction.fetch(sql.ADD_KEY, *about)
+            about = (key.key_id, key.user_id, key.name, key.parent_key_id, key.created_at)
+            await transaction.fetch(sql.ADD_KEY, *about, *_grant(key))
         case KeepKey(key):
             await transaction.fetch(sql.KEEP_KEY, key.name, *_grant(key), key.disabled_at, key.key_id)
         case RevokeKey(key):
@@ -87,9 +86,9 @@ async def _write_secret(transaction: Transaction, change: AddSecret | EndSecret 
             await transaction.fetch(sql.REMOVE_SECRET, change.prefix)
 
 
-def _grant(key: KeyRecord) -> tuple[object, object, object]:
-    grant = key.grant
-    return rows.words_to_text(grant.scopes), rows.words_to_text(grant.aliases), grant.expires_at
+def _grant(key: KeyRecord) -> tuple[object, object, object, object]:
+    grant, text = key.grant, rows.words_to_text
+    return text(grant.scopes), text(grant.aliases), text(grant.tools), grant.expires_at
 
 
 async def write_events(transaction: Transaction, events: Iterable[Event]) -> None:

@@ -25,8 +25,8 @@ Time = datetime | str
 
 @lru_cache(maxsize=10_000)  # the same row always means the same, and most requests read one that was read before
 def secret_record(row: Row) -> SecretRecord:
-    key_hash, revoked, disabled, owner_disabled, ends_at, user_id, key_id, scopes, aliases, expires_at = row
-    principal = Principal(user_id, key_id, _grant(scopes, aliases, expires_at))
+    key_hash, revoked, disabled, owner_disabled, ends_at, user_id, key_id, *grant = row
+    principal = Principal(user_id, key_id, _grant(*grant))
     return SecretRecord(
         principal, key_hash, bool(revoked), bool(disabled), bool(owner_disabled), _moment_or_none(ends_at)
     )
@@ -36,11 +36,12 @@ def key_record(row: Row) -> KeyRecord:
     """A row of the view ``key_records``."""
     key_id, user_id, name, scopes, aliases, expires_at, parent_key_id, created_at, secrets = row[:9]
     disabled_at, revoked_at, revoked_reason, revoked_by, last_used_at, last_used_from, use_count = row[9:16]
+    *claim, tools = row[16:]
     return KeyRecord(
         key_id=key_id,
         user_id=user_id,
         name=name,
-        grant=_grant(scopes, aliases, expires_at),
+        grant=_grant(scopes, aliases, tools, expires_at),
         parent_key_id=parent_key_id,
         created_at=_moment(created_at),
         secrets=tuple(_known_secret(*columns) for columns in json.loads(secrets)),
@@ -51,7 +52,7 @@ def key_record(row: Row) -> KeyRecord:
         last_used_at=_moment_or_none(last_used_at),
         last_used_from=last_used_from,
         use_count=use_count,
-        claim=_claim(*row[16:]),
+        claim=_claim(*claim),
     )
 
 
@@ -78,15 +79,20 @@ def _claim(
 
 
 def session_record(row: Row) -> SessionRecord:
-    signed_in_at, seen_at, revoked, disabled, owner_disabled, user_id, key_id, scopes, aliases, expires_at = row
+    signed_in_at, seen_at, revoked, disabled, owner_disabled, user_id, key_id, *grant = row
     return SessionRecord(
-        principal=Principal(user_id, key_id, _grant(scopes, aliases, expires_at)),
+        principal=Principal(user_id, key_id, _grant(*grant)),
         signed_in_at=_moment(signed_in_at),
         seen_at=_moment(seen_at),
         revoked=bool(revoked),
         disabled=bool(disabled),
         owner_disabled=bool(owner_disabled),
     )
+
+
+def tool_and_digest(row: Row) -> tuple[str, str]:
+    tool, digest = row
+    return tool, digest
 
 
 def only_text(row: Row) -> str:
@@ -112,12 +118,17 @@ def entry_row(event: Event, head: Head) -> Row:
     return (head.number, *about, head.digest)
 
 
-def _grant(scopes: str, aliases: str | None, expires_at: Time | None) -> Grant:
+def _grant(scopes: str, aliases: str | None, tools: str | None, expires_at: Time | None) -> Grant:
     return Grant(
         scopes=frozenset(scopes.split()),
-        aliases=None if aliases is None else frozenset(aliases.split()),
+        aliases=_words(aliases),
+        tools=_words(tools),
         expires_at=_moment_or_none(expires_at),
     )
+
+
+def _words(text: str | None) -> frozenset[str] | None:
+    return None if text is None else frozenset(text.split())
 
 
 def words_to_text(words: frozenset[str] | None) -> str | None:

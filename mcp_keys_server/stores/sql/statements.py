@@ -25,10 +25,12 @@ GET_USER = "SELECT user_id, email, name, created_at, disabled_at FROM users WHER
 LIST_USERS = "SELECT user_id, email, name, created_at, disabled_at FROM users ORDER BY user_id"
 
 ADD_KEY = """
-INSERT INTO keys (key_id, user_id, name, scopes, aliases, parent_key_id, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO keys (key_id, user_id, name, parent_key_id, created_at, scopes, aliases, tools, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
-KEEP_KEY = "UPDATE keys SET name = $1, scopes = $2, aliases = $3, expires_at = $4, disabled_at = $5 WHERE key_id = $6"
+KEEP_KEY = """
+UPDATE keys SET name = $1, scopes = $2, aliases = $3, tools = $4, expires_at = $5, disabled_at = $6 WHERE key_id = $7
+"""
 REVOKE_KEY = """
 UPDATE keys SET revoked_at = $1, revoked_reason = $2, revoked_by = $3 WHERE key_id = $4 AND revoked_at IS NULL
 """
@@ -89,9 +91,13 @@ END_SESSION = "DELETE FROM sessions WHERE session_digest = $1"
 NOTE_VISIT = "UPDATE sessions SET seen_at = $1 WHERE session_digest = $2 AND seen_at < $1"
 FIND_SESSION = """
 SELECT signed_in_at, seen_at, keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
-       keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.expires_at
+       keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.tools, keys.expires_at
 FROM sessions
 JOIN keys ON keys.key_id = sessions.key_id
 JOIN users ON users.user_id = keys.user_id
 WHERE session_digest = $1
 """
+
+PINNED_TOOLS = "SELECT tool, digest FROM tool_pins WHERE alias = $1"
+PIN_TOOL = "INSERT INTO tool_pins (alias, tool, digest, seen_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING"
+FORGET_TOOLS = "DELETE FROM tool_pins WHERE alias = $1 RETURNING tool"

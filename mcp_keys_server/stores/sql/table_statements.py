@@ -17,16 +17,17 @@ COUNT_USERS = "SELECT count(*) FROM users"
 
 READ_KEYS = """
 SELECT key_id, user_id, name, scopes, aliases, created_at, expires_at, disabled_at, revoked_at, revoked_reason,
-       revoked_by, last_used_at, last_used_from, use_count
+       revoked_by, last_used_at, last_used_from, use_count, tools
 FROM keys WHERE key_id > $1 AND key_id <= $2 ORDER BY key_id LIMIT $3
 """
 PUT_KEY = """
 INSERT INTO keys (key_id, user_id, name, scopes, aliases, created_at, expires_at, disabled_at, revoked_at,
-                  revoked_reason, revoked_by, last_used_at, last_used_from, use_count)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                  revoked_reason, revoked_by, last_used_at, last_used_from, use_count, tools)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
 ON CONFLICT (key_id) DO UPDATE
 SET user_id = $2, name = $3, scopes = $4, aliases = $5, created_at = $6, expires_at = $7, disabled_at = $8,
-    revoked_at = $9, revoked_reason = $10, revoked_by = $11, last_used_at = $12, last_used_from = $13, use_count = $14
+    revoked_at = $9, revoked_reason = $10, revoked_by = $11, last_used_at = $12, last_used_from = $13, use_count = $14,
+    tools = $15
 """
 COUNT_KEYS = "SELECT count(*) FROM keys"
 
@@ -65,6 +66,18 @@ FROM sessions WHERE session_digest > $1 AND session_digest <= $2 ORDER BY sessio
 PUT_SESSION = "INSERT INTO sessions (session_digest, key_id, signed_in_at, seen_at) VALUES ($1, $2, $3, $4)"
 REMOVE_SESSIONS = "DELETE FROM sessions WHERE session_digest > $1 AND session_digest <= $2"
 COUNT_SESSIONS = "SELECT count(*) FROM sessions"
+
+# By both parts of their key in one, of which the alias holds no colon.
+READ_TOOL_PINS = """
+SELECT alias || ':' || tool, alias, digest, seen_at
+FROM tool_pins WHERE alias || ':' || tool > $1 AND alias || ':' || tool <= $2 ORDER BY alias || ':' || tool LIMIT $3
+"""
+PUT_TOOL_PIN = """
+INSERT INTO tool_pins (alias, tool, digest, seen_at)
+VALUES (CAST($2 AS TEXT), substr(CAST($1 AS TEXT), length(CAST($2 AS TEXT)) + 2), $3, $4)
+"""
+REMOVE_TOOL_PINS = "DELETE FROM tool_pins WHERE alias || ':' || tool > $1 AND alias || ':' || tool <= $2"
+COUNT_TOOL_PINS = "SELECT count(*) FROM tool_pins"
 
 READ_EVENTS = """
 SELECT number, kind, at, user_id, key_id, by_means, by_key_id, client, detail, digest

@@ -121,6 +121,9 @@ TABLES: Final = (
         "sessions", b"", b"\xff" * 33, (2, 3), sql.COUNT_SESSIONS, sql.READ_SESSIONS, sql.PUT_SESSION,
         sql.REMOVE_SESSIONS,
     ),
+    Table(
+        "tool_pins", *_IDS, (3,), sql.COUNT_TOOL_PINS, sql.READ_TOOL_PINS, sql.PUT_TOOL_PIN, sql.REMOVE_TOOL_PINS
+    ),
     Table("events", OLDEST, 2**63 - 1, (2,), sql.COUNT_EVENTS, sql.READ_EVENTS, sql.PUT_EVENT),
 )  # fmt: skip
 

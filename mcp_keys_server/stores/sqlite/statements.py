@@ -17,7 +17,7 @@ ADD_META = numbered(sql.ADD_META)
 
 READ_SECRET = """
 SELECT secrets.key_hash, keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
-       secrets.ends_at, keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.expires_at
+       secrets.ends_at, keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.tools, keys.expires_at
 FROM secrets
 JOIN keys ON keys.key_id = secrets.key_id
 JOIN users ON users.user_id = keys.user_id

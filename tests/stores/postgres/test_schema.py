@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mcp_keys_server import KeyRing, UnusableDatabaseError, open_key_ring
+from mcp_keys_server import Grant, KeyRing, UnusableDatabaseError, open_key_ring
 from mcp_keys_server.core.errors import NoDatabaseError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.stores.opening import open_database
@@ -146,6 +146,24 @@ def role(database: PostgresDatabase) -> Iterator[str]:
 def as_role(database: PostgresDatabase, role: str) -> str:
     scheme, _, rest = str(database).partition("://")
     return f"{scheme}://{role}@{rest.rpartition('@')[2]}"
+
+
+async def test_a_database_of_the_first_schema_keeps_its_keys_and_who_may_read_them(
+    database: PostgresDatabase, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(postgres_schema, "migrations", lambda _: migrations("postgres")[:1])
+        async with open_database(str(database)):
+            pass
+    database.sql(
+        "INSERT INTO users (user_id, created_at) VALUES ('ada', now())",
+        "INSERT INTO keys (key_id, user_id, name, scopes, created_at) VALUES ('key_1', 'ada', 'A', 'keys:read', now())",
+        f"GRANT SELECT ON key_records TO {role}",
+    )
+    async with open_world(database) as world:
+        (record,) = await world.ring.administration.list_keys(include_ended=True)
+        assert record.grant == Grant(frozenset({"keys:read"}), None, None, None)
+    assert database.sql(f"SELECT has_table_privilege('{role}', 'key_records', 'SELECT')") == [(True,)]
 
 
 async def test_a_role_that_may_not_make_the_tables_is_told_what_to_do(database: PostgresDatabase, role: str) -> None:

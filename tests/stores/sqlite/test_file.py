@@ -49,7 +49,7 @@ async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: W
         return next(iter(rows))[0]
 
     assert await asked("application_id") == sqlite_file.APPLICATION_ID
-    assert await asked("user_version") == 4
+    assert await asked("user_version") == 5
     assert await asked("journal_mode") == "wal"
     assert await asked("synchronous") == 2  # FULL
     assert await asked("foreign_keys") == 1
@@ -283,7 +283,7 @@ async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys
             )
             assert record.use_count >= 7
             assert await world.ring.administration.list_users() == [UserRecord("ada", "ada@example.com", "Ada", noon)]
-            assert world.sql("PRAGMA user_version") == [(4,)]
+            assert world.sql("PRAGMA user_version") == [(5,)]
     async with open_world(SqliteDatabase(path)) as world:
         principal = await world.ring.verifier.verify(key.reveal())
         asked = await world.ring.manager.create_unclaimed_key(principal, name="x", requested=NOTHING_SPECIAL)

@@ -35,6 +35,9 @@ from tests.world import NOTHING_SPECIAL, SettableClock, World, open_world
 pytestmark = pytest.mark.anyio
 
 
+PINS = {"read": "aa", "list": "bb", "a:b ü": "cc", "write": "dd"}
+
+
 @pytest.fixture(params=KINDS)
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty one of each kind."""
@@ -75,7 +78,8 @@ async def live(world: World) -> Lives:
     await ring.administration.revoke_key(revoked.key_id, reason="löst 🗝")
     disabled, disabled_key = await world.key()
     await ring.manager.disable_key(ada, key_id=disabled.key_id)
-    rotated, older = await world.key(requested=RequestedGrant(expires_in_days=30))
+    tools = frozenset({"keys:*", "notes:read_*"})
+    rotated, older = await world.key(requested=RequestedGrant(expires_in_days=30, tools=tools))
     _, newer = await ring.administration.rotate_key(rotated.key_id, overlap_hours=2)
     principal = await ring.verifier.verify(good_key.reveal())
     clock.advance(days=-1)  # the one that was made later seems to be the older one
@@ -88,6 +92,8 @@ async def live(world: World) -> Lives:
     await ring.manager.offer_rotation(ada, key_id=offered.key_id)
     invited = await ring.invitations.invite("bob", name="First", requested=NOTHING_SPECIAL)
     await ring.store.note_public_url("https://keys.example.com")
+    for alias in ("notes", "notes-2"):
+        await ring.tool_pins.pin(alias, PINS, clock.now)
     session = await ring.sessions.begin(principal)
     head = await ring.administration.verify_events()
     ids = (good.key_id, unclaimed.key_id, spent.key_id, offered.key_id)
@@ -161,6 +167,8 @@ async def test_keys_live_on_in_the_copy(database: Database, target: Database, li
         _, bobs = await ring.invitations.accept(lives.invitation, claimed_from=None)
         assert (await ring.verifier.verify(bobs.reveal())).user_id == "bob"
         assert await ring.store.noted_public_url() == "https://keys.example.com"
+        assert [await ring.tool_pins.pinned(alias) for alias in ("notes", "notes-2")] == [PINS, PINS]
+        assert (await ring.verifier.verify(lives.newer.reveal())).grant.tools == frozenset({"keys:*", "notes:read_*"})
         clock.advance(hours=3)
         assert await refusal(ring, lives.older) is Refusal.REPLACED
         assert await refusal(ring, lives.newer) is None
@@ -403,7 +411,7 @@ async def test_a_source_of_an_older_schema_is_not_brought_up_to_date_by_copying_
         pass
     sqlite_database.sql("PRAGMA user_version = 2")
     with pytest.raises(
-        UnusableDatabaseError, match=r"is of schema 2 and not of 4 yet; run: mcp-keys-server database mi"
+        UnusableDatabaseError, match=r"is of schema 2 and not of 5 yet; run: mcp-keys-server database mi"
     ):
         await copy(sqlite_database, sqlite_target)
     assert sqlite_database.sql("PRAGMA user_version") == [(2,)]
