@@ -94,5 +94,5 @@ Networks = Annotated[Words, AfterValidator(_networks_only)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 PublicUrl = Annotated[str, AfterValidator(_origin_only)]
 Folder = Annotated[Path, AfterValidator(expanded)]
-Uids = Annotated[range, BeforeValidator(_uids)]
+Uids = Annotated[range | None, BeforeValidator(_uids)]
 """User ids; only those of processes that run as root can be chosen."""

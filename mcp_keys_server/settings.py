@@ -166,7 +166,7 @@ class Settings(BaseSettings):
         default_factory=lambda: _data_dir() / "upstreams",
         description="Where the programs behind aliases keep what they write, each user's in a folder of its own.",
     )
-    upstream_uids: Uids | None = Field(
+    upstream_uids: Uids = Field(
         default="61184-65519",
         validate_default=True,
         description="When this program runs as root: the user ids under which these programs run, FIRST-LAST, one for "

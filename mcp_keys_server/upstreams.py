@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.field_rules import check_scopes, parse_alias
 
+MEGABYTE: Final = 1024 * 1024
 # Where programs are and how they speak; of all else, a program is told what the operator's file says.
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ")
 # Narrow enough that JSON in an argument has none of them.

@@ -73,7 +73,8 @@ def only(methods: Collection[str]) -> JSONResponse:
 
 def lacks_scopes(alias: str, scopes: Collection[str]) -> JSONResponse:
     """For a good key that opens the endpoint, and which the operator wants to be able to do more. No challenge: as for
-    one that does not open it."""
+    one that does not open it.
+    """
     return refusal(403, f"This API key may not use '{alias}': it lacks the scope {', '.join(scopes)}.")
 
 

@@ -1,5 +1,6 @@
 """The HTTP application, wired."""
 
+from collections import ChainMap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,9 +26,10 @@ from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.addresses import endpoint_path
-from mcp_keys_server.server.client_config import Endpoint
+from mcp_keys_server.server.client_config import Endpoint as ConfiguredEndpoint
 from mcp_keys_server.server.delivery import Delivery, InlineDelivery
-from mcp_keys_server.server.endpoints import Endpoints
+from mcp_keys_server.server.endpoints import Endpoint, Endpoints
+from mcp_keys_server.server.gateway.gateway import Gateway
 from mcp_keys_server.server.host_policy import HostPolicy
 from mcp_keys_server.server.introspection import Introspection
 from mcp_keys_server.server.key_tools import KeyTools
@@ -47,24 +49,25 @@ _NO_OAUTH = (
 )
 
 
-def build_app(
+def build_app(  # noqa: PLR0913 - each is a part that may be another's, given by name
     ring: KeyRing,
     policy: HostPolicy,
     settings: Settings,
     *,
     counters: Counters | None = None,
+    gateway: Gateway | None = None,
     clock: Clock = utc_now,
 ) -> Starlette:
     """The application for this key ring, which counts in other counters than its if there are. Whoever opened them
-    closes them.
+    closes them. The gateway runs as long as the application does.
 
     Raises:
         SettingsError: Keys are to be delivered in a way that is not for HTTP.
     """
     counters = counters or ring.counters
-    tools = _key_tools(ring, policy, settings, clock)
+    gateway = gateway or Gateway(ring, policy, settings, clock=clock)
     sessions = StreamableHTTPSessionManager(
-        build_tool_server(tools, _principal_of_request),
+        build_tool_server(_key_tools(ring, policy, settings, clock), _principal_of_request),
         # Stateless: a key is checked on every request, and there is no session that could be ridden or exhausted.
         stateless=True,
         json_response=True,
@@ -91,7 +94,7 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with sessions.run():
+        async with sessions.run(), gateway.run():
             yield
 
     interfaces = Starlette(
@@ -141,8 +144,8 @@ def build_app(
 
 
 def _key_tools(ring: KeyRing, policy: HostPolicy, settings: Settings, clock: Clock) -> KeyTools:
-    def endpoint(user_id: str, alias: str) -> Endpoint:
-        return Endpoint(policy.public_url + endpoint_path(user_id, alias))
+    def endpoint(user_id: str, alias: str) -> ConfiguredEndpoint:
+        return ConfiguredEndpoint(policy.public_url + endpoint_path(user_id, alias))
 
     delivery: Delivery
     match settings.secret_delivery:

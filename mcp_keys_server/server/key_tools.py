@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel
@@ -48,6 +49,23 @@ _ENDS_LATER = ToolAnnotations(read_only_hint=False, destructive_hint=True, idemp
 _ENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False)
 
 
+KEY_TOOLS: Final = frozenset(
+    {
+        "client_config",
+        "create_key",
+        "disable_key",
+        "enable_key",
+        "get_key",
+        "list_events",
+        "list_keys",
+        "revoke_key",
+        "review_keys",
+        "rotate_key",
+        "update_key",
+        "whoami",
+    }
+)
+"""The names of all of them, which no tool of an upstream may have."""
 READ = frozenset({KEYS_READ})
 WRITE = frozenset({KEYS_WRITE})
 

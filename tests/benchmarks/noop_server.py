@@ -33,7 +33,7 @@ from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.server.app import LARGEST_BODY
-from mcp_keys_server.server.endpoints import Endpoints
+from mcp_keys_server.server.endpoints import Endpoint, Endpoints
 from mcp_keys_server.server.host_policy import host_policy
 from mcp_keys_server.server.http_service import listen, serve_http
 from mcp_keys_server.server.log_setup import set_up_logging
@@ -93,7 +93,7 @@ def build_noop_app(ring: KeyRing, nobody: Principal, *, port: int) -> Starlette:
             Mount(
                 WITH_US,
                 KeyGuard(
-                    Endpoints({KEYS_ALIAS: endpoint}, unlimited(ring)),
+                    Endpoints({KEYS_ALIAS: Endpoint(endpoint)}, unlimited(ring)),
                     ring.verifier,
                     ring.open_responses,
                     unlimited(ring),

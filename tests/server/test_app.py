@@ -11,7 +11,7 @@ from mcp_keys_server import ApiKey
 from mcp_keys_server.auth.guard import KeyGuard
 from mcp_keys_server.core import counters
 from mcp_keys_server.server.app import LARGEST_BODY
-from mcp_keys_server.server.endpoints import Endpoints
+from mcp_keys_server.server.endpoints import Endpoint, Endpoints
 from mcp_keys_server.settings import Settings
 from tests.benchmarks.noop_server import unlimited
 from tests.server.calls import post
@@ -169,7 +169,10 @@ async def test_a_session_is_ridden_by_no_other_key(world: World) -> None:
     """Were there sessions, as upstreams will have: the SDK binds them to what the endpoint tells it."""
     sessions = StreamableHTTPSessionManager(Server("x"), json_response=True)
     app = KeyGuard(
-        Endpoints({"keys": AuthContextMiddleware(sessions.asgi_app), "b": sessions.asgi_app}, unlimited(world.ring)),
+        Endpoints(
+            {"keys": Endpoint(AuthContextMiddleware(sessions.asgi_app)), "b": Endpoint(sessions.asgi_app)},
+            unlimited(world.ring),
+        ),
         world.ring.verifier,
         world.ring.open_responses,
     )
@@ -200,7 +203,7 @@ async def test_the_sdk_knows_the_principal_and_not_the_key(world: World) -> None
 
     record, key = await world.key()
     app: ASGIApp = KeyGuard(
-        Endpoints({"keys": behind}, unlimited(world.ring)), world.ring.verifier, world.ring.open_responses
+        Endpoints({"keys": Endpoint(behind)}, unlimited(world.ring)), world.ring.verifier, world.ring.open_responses
     )
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url=BASE_URL) as http:
         with pytest.raises(AssertionError):  # of the client: there was no answer

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,14 +16,15 @@ from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.endpoints import Endpoint
 from mcp_keys_server.server.gateway.child_family import ProcessTable
-from mcp_keys_server.server.gateway.program_server import Ground, ProgramServer
 from mcp_keys_server.server.gateway.program_relay import Surroundings
+from mcp_keys_server.server.gateway.program_server import Ground, ProgramServer
 from mcp_keys_server.server.gateway.remote_server import RemoteServer
 from mcp_keys_server.server.gateway.seal import Seal
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from mcp_keys_server.server.gateway.upstream_status import UpstreamStatus, status_of
 from mcp_keys_server.server.gateway.usage import UsageBook
 from mcp_keys_server.server.host_policy import HostPolicy
+from mcp_keys_server.server.key_tools import KEY_TOOLS
 from mcp_keys_server.settings import Settings
 from mcp_keys_server.upstreams import AnyUpstream, ProgramUpstream
 
@@ -47,18 +48,8 @@ class _Place:
 class Gateway:
     """Has to ``run`` for its endpoints to answer."""
 
-    def __init__(
-        self,
-        ring: KeyRing,
-        policy: HostPolicy,
-        settings: Settings,
-        *,
-        reserved: Collection[str] = (),
-        clock: Clock = utc_now,
-    ) -> None:
-        """No upstream's tool has a name that is reserved."""
+    def __init__(self, ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: Clock = utc_now) -> None:
         self._ring = ring
-        self._reserved = reserved
         self._clock = clock
         self._seal = Seal(ring.store.checksum_secret)
         self._usage = UsageBook(clock=clock)
@@ -116,14 +107,15 @@ class Gateway:
         with place.scope:
             if isinstance(place.server, ProgramServer):
                 await place.server.run()
-            try:
-                await anyio.sleep_forever()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await place.server.aclose()
+            else:
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await place.server.aclose()
 
     def _place(self, alias: str, upstream: AnyUpstream) -> _Place:
-        rules = ToolRules(alias, upstream, self._reserved, self._ring.tool_pins, clock=self._clock)
+        rules = ToolRules(alias, upstream, KEY_TOOLS, self._ring.tool_pins, clock=self._clock)
         server: ProgramServer | RemoteServer
         if isinstance(upstream, ProgramUpstream):
             around = Surroundings(alias, rules, self._seal, self._usage, self._ring.open_responses)

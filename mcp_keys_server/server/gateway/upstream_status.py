@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mcp_keys_server.server.gateway.program_server import ProgramServer
-from mcp_keys_server.server.gateway.usage import Use, UsageBook
+from mcp_keys_server.server.gateway.usage import UsageBook, Use
 
 
 @dataclass(frozen=True, slots=True)
