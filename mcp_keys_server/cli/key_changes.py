@@ -7,11 +7,11 @@ from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
 from mcp_keys_server.cli.output import facts_text, hand_over, json_text, key_row, print_facts, print_json
 from mcp_keys_server.core.clock import utc_now
 from mcp_keys_server.core.field_rules import check_overlap
-from mcp_keys_server.core.grant import RequestedGrant
+from mcp_keys_server.core.grant import AS_IT_IS, RequestedGrant
 from mcp_keys_server.core.key_manager import OVERLAP_HOURS
 from mcp_keys_server.settings import Settings
 
-FIELDS_OF_A_ROTATED_KEY = ("key_id", "user_id", "name", "scopes", "aliases", "expires_at")
+FIELDS_OF_A_ROTATED_KEY = ("key_id", "user_id", "name", "scopes", "aliases", "tools", "expires_at")
 
 
 @click.command("rotate")
@@ -51,6 +51,7 @@ def rotate_key(settings: Settings, *, key_id: str, overlap_hours: float, as_json
 @click.option("--name", help="What the key is for.")
 @click.option("--scopes", help="What the key may still do, separated by spaces.")
 @click.option("--aliases", help="The endpoints that the key still opens, separated by spaces.")
+@click.option("--tools", help="The tools that the key may still call there: 'ALIAS:TOOL ...', also with *.")
 @click.option("--expires-in-days", type=float, metavar="D", help="How long the key lives from now on.")
 @json_option
 @with_settings()
@@ -61,6 +62,7 @@ def update_key(
     name: str | None,
     scopes: str | None,
     aliases: str | None,
+    tools: str | None,
     expires_in_days: float | None,
     as_json: bool,
 ) -> None:
@@ -68,13 +70,14 @@ def update_key(
 
     A key is never given more than it has: create another one for that.
     """
-    if name is None and scopes is None and aliases is None and expires_in_days is None:
-        raise click.UsageError("Give at least one of --name, --scopes, --aliases and --expires-in-days.")
     requested = RequestedGrant(
         scopes=None if scopes is None else frozenset(scopes.split()),
         aliases=None if aliases is None else frozenset(aliases.split()),
         expires_in_days=expires_in_days,
+        tools=None if tools is None else frozenset(tools.split()),
     )
+    if name is None and requested == AS_IT_IS:
+        raise click.UsageError("Give at least one of --name, --scopes, --aliases, --tools and --expires-in-days.")
 
     async def run() -> None:
         async with key_ring_of(settings) as ring:

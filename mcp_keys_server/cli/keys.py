@@ -25,7 +25,7 @@ from mcp_keys_server.core.grant import RequestedGrant
 from mcp_keys_server.settings import Settings
 
 LONGEST_INPUT = 4096
-FIELDS_OF_A_NEW_KEY = ("key_id", "user_id", "name", "scopes", "aliases", "created_at", "expires_at")
+FIELDS_OF_A_NEW_KEY = ("key_id", "user_id", "name", "scopes", "aliases", "tools", "created_at", "expires_at")
 
 
 @click.group()
@@ -42,6 +42,7 @@ for command in (rotate_key, update_key, revoke_keys, disable_keys, enable_key, r
 @click.option("--name", required=True, help="What the key is for.")
 @click.option("--scopes", help="What the key may do, separated by spaces.  [default: keys:read keys:write]")
 @click.option("--aliases", help="The endpoints that the key opens, separated by spaces.  [default: all]")
+@click.option("--tools", help="The tools that the key may call there: 'ALIAS:TOOL ...', also with *.  [default: all]")
 @click.option("--expires-in-days", type=float, metavar="D", help="How long the key lives.  [default: for ever]")
 @json_option
 @with_settings()
@@ -52,6 +53,7 @@ def create_key(
     name: str,
     scopes: str | None,
     aliases: str | None,
+    tools: str | None,
     expires_in_days: float | None,
     as_json: bool,
 ) -> None:
@@ -62,6 +64,7 @@ def create_key(
             scopes=None if scopes is None else frozenset(scopes.split()),
             aliases=None if aliases is None else frozenset(aliases.split()),
             expires_in_days=expires_in_days,
+            tools=None if tools is None else frozenset(tools.split()),
         )
         async with key_ring_of(settings) as ring:
             record, key = await ring.administration.create_key(user, name=name, requested=requested)
@@ -97,6 +100,7 @@ def list_keys(settings: Settings, *, chosen: Chosen, include_ended: bool, as_jso
                 "status",
                 "scopes",
                 "aliases",
+                "tools",
                 "expires_at",
                 "last_used_at",
             )
@@ -126,6 +130,7 @@ def verify_key(settings: Settings, *, as_json: bool) -> None:
             "key_id": principal.key_id,
             "scopes": sorted(principal.grant.scopes),
             "aliases": None if principal.grant.aliases is None else sorted(principal.grant.aliases),
+            "tools": None if principal.grant.tools is None else sorted(principal.grant.tools),
             "expires_at": principal.grant.expires_at,
         }
         (print_json if as_json else print_facts)(row)

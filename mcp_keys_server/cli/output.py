@@ -38,6 +38,7 @@ def key_row(key: KeyRecord, now: datetime) -> Row:
         "status": key.status(now),
         "scopes": sorted(key.grant.scopes),
         "aliases": None if key.grant.aliases is None else sorted(key.grant.aliases),
+        "tools": None if key.grant.tools is None else sorted(key.grant.tools),
         "created_at": key.created_at,
         "expires_at": key.grant.expires_at,
         "last_used_at": key.last_used_at,
@@ -123,7 +124,7 @@ def facts_text(row: Row) -> str:
     return "\n".join(f"{name.ljust(width)}  {_in_a_cell(name, value)}" for name, value in row.items())
 
 
-_NOTHING: Final = {"aliases": "all", "expires_at": "never", "last_used_at": "never"}
+_NOTHING: Final = {"aliases": "all", "tools": "all", "expires_at": "never", "last_used_at": "never"}
 
 
 def _in_a_cell(column: str, value: object) -> str:

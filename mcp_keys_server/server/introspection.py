@@ -95,6 +95,8 @@ class Introspection:
             claims["exp"] = int(grant.expires_at.timestamp())
         if grant.aliases is not None:
             claims["aud"] = sorted(grant.aliases)
+        if grant.tools is not None:
+            claims["tools"] = sorted(grant.tools)
         return claims
 
 

@@ -86,8 +86,7 @@ class KeyTools:
 
         It can do at most what the key in use can.
         """
-        requested = _requested(arguments.scopes, arguments.aliases, arguments.expires_in_days)
-        return await self._delivery.create(call, name=arguments.name, requested=requested)
+        return await self._delivery.create(call, name=arguments.name, requested=_requested(arguments))
 
     async def list_keys(self, call: Call, arguments: ListKeysArguments) -> KeyList:
         """List the user's API keys, newest first, expired ones too (see status), never the keys themselves."""
@@ -117,7 +116,7 @@ class KeyTools:
             call.principal,
             key_id=arguments.key_id,
             name=arguments.name,
-            requested=_requested(arguments.scopes, arguments.aliases, arguments.expires_in_days),
+            requested=_requested(arguments),
             client=call.client,
         )
         return self._done("changed", call, key)
@@ -215,12 +214,17 @@ class KeyTools:
         return self._view(call, key)
 
 
-def _requested(scopes: list[str] | None, aliases: list[str] | None, days: float | None) -> RequestedGrant:
+def _requested(arguments: CreateKeyArguments | UpdateKeyArguments) -> RequestedGrant:
     return RequestedGrant(
-        scopes=None if scopes is None else frozenset(scopes),
-        aliases=None if aliases is None else frozenset(aliases),
-        expires_in_days=days,
+        scopes=_words(arguments.scopes),
+        aliases=_words(arguments.aliases),
+        expires_in_days=arguments.expires_in_days,
+        tools=_words(arguments.tools),
     )
+
+
+def _words(words: list[str] | None) -> frozenset[str] | None:
+    return None if words is None else frozenset(words)
 
 
 def _event_view(entry: Entry) -> EventView:

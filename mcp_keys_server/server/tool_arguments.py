@@ -41,6 +41,11 @@ class CreateKeyArguments(Arguments):
         description="Which of the user's endpoints the new key opens, by alias; these tools are at 'keys', and a key "
         "without it cannot call them. Left out, which is best unless the user names some: as the key in use.",
     )
+    tools: list[str] | Null = Field(
+        default=None,
+        description="Which tools the new key may call at these endpoints, as ALIAS:TOOL, where * stands for any "
+        "characters, for example ['notes:read_*']. Left out: as the key in use.",
+    )
     expires_in_days: Annotated[float, Field(strict=True, gt=0, le=LONGEST_LIFE_DAYS)] | Null = Field(
         default=None,
         description="How long the new key lives, in days; 0.5 is twelve hours. Left out: as long as the key in use.",
@@ -82,6 +87,7 @@ class UpdateKeyArguments(Arguments):
     name: str | Null = Field(default=None, description="A new name.")
     scopes: list[str] | Null = Field(default=None, description="What is left of its scopes.")
     aliases: list[str] | Null = Field(default=None, description="What is left of its endpoints, by alias.")
+    tools: list[str] | Null = Field(default=None, description="What is left of its tools, as ALIAS:TOOL, also with *.")
     expires_in_days: Annotated[float, Field(strict=True, gt=0, le=LONGEST_LIFE_DAYS)] | Null = Field(
         default=None, description="In how many days from now it ends, earlier than before."
     )

@@ -30,6 +30,7 @@ class KeyView(BaseModel):
     )
     scopes: list[str]
     aliases: list[str] | None = Field(description="The endpoints that it opens; null: all of its owner's.")
+    tools: list[str] | None = Field(description="The tools that it may call there, as ALIAS:TOOL; null: all of them.")
     status: KeyStatus
     created_at: datetime
     expires_at: datetime | None
@@ -58,6 +59,7 @@ class KeyView(BaseModel):
             prefix=record.prefix,
             scopes=sorted(grant.scopes),
             aliases=None if grant.aliases is None else sorted(grant.aliases),
+            tools=None if grant.tools is None else sorted(grant.tools),
             status=record.status(now),
             created_at=record.created_at,
             expires_at=grant.expires_at,

@@ -1,7 +1,7 @@
 """The MCP server that offers the key tools, for any transport."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from mcp.server.caching import CacheHint
@@ -35,10 +35,13 @@ from mcp_keys_server.core.errors import (
     TooBusyError,
     TooManyKeysError,
 )
+from mcp_keys_server.core.grant import KEYS_ALIAS, Grant
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.server.delivery import Call
 from mcp_keys_server.server.file_delivery import KeyFileError
 from mcp_keys_server.server.key_tools import KeyTools
+from mcp_keys_server.server.tool_announcement import KeyTool
+from mcp_keys_server.server.tool_arguments import Arguments
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +57,18 @@ INSTRUCTIONS: Final = (
     "Never ask the user to paste an API key into the conversation; keys are named by their key_id."
 )
 
+
+class InvalidArgumentsError(McpKeysError):
+    """A tool does not take what was sent. The message names each field with its rule."""
+
+
+class NoSuchToolError(McpKeysError):
+    """No tool has this name, or none that the key may call. The message says which there are."""
+
+
 # What each error says to the caller, where it is not the error's own sentence.
 _SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
+    InvalidArgumentsError: None,
     InvalidFieldError: None,
     NotPermittedError: None,
     KeyNoLongerGoodError: None,
@@ -76,24 +89,20 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
     table = tools.table()
 
     async def list_tools(context: Context, _: PaginatedRequestParams | None) -> ListToolsResult:
-        scopes = (await caller(context)).grant.scopes
-        return ListToolsResult(tools=[tool.definition for tool in table.values() if tool.needs <= scopes])
+        grant = (await caller(context)).grant
+        found = [tool.definition for tool in _callable_with(grant, table).values() if tool.needs <= grant.scopes]
+        return ListToolsResult(tools=found)
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
-        tool = table.get(params.name)
-        if tool is None:
-            raise MCPError(INVALID_PARAMS, f"There is no such tool; there are: {', '.join(table)}")
         who = ""
         try:
             principal = await caller(context)
             who = f"key_id={principal.key_id} user_id={principal.user_id} "
-            result = await tool.run(
-                _call(principal, context, params), tool.arguments.model_validate(params.arguments or {})
-            )
-        except ValidationError as error:
-            sentence = _explained(error, tool.arguments)
-            logger.info("refused: %s %s%s", params.name, who, sentence)
-            return _refusal(sentence)
+            tool = _named(params.name, _callable_with(principal.grant, table))
+            result = await tool.run(_call(principal, context, params), _read(params.arguments, tool.arguments))
+        except NoSuchToolError as error:
+            logger.info("refused: no tool that it may call %s", who.rstrip())
+            raise MCPError(INVALID_PARAMS, str(error)) from None
         except tuple(_SENTENCES) as error:
             logger.info("refused: %s %s%s", params.name, who, error)
             return _refusal(_SENTENCES[type(error)] or str(error))
@@ -120,6 +129,20 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
     )
 
 
+def _callable_with(grant: Grant, table: Mapping[str, KeyTool]) -> Mapping[str, KeyTool]:
+    return {name: tool for name, tool in table.items() if grant.may_call(KEYS_ALIAS, name)}
+
+
+def _named(name: str, tools: Mapping[str, KeyTool]) -> KeyTool:
+    """
+    Raises:
+        NoSuchToolError: There is none; that one is only kept from this key is not to be told.
+    """
+    if name not in tools:
+        raise NoSuchToolError(f"There is no such tool; there are: {', '.join(tools) or 'none'}")
+    return tools[name]
+
+
 def _call(principal: Principal, context: Context, params: CallToolRequestParams) -> Call:
     declared = context.session.client_capabilities
     elicitation = declared.elicitation if declared else None
@@ -140,6 +163,17 @@ def _call(principal: Principal, context: Context, params: CallToolRequestParams)
 
 def _refusal(sentence: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(text=sentence)], is_error=True)
+
+
+def _read(sent: dict[str, Any] | None, arguments: type[Arguments]) -> Arguments:
+    """
+    Raises:
+        InvalidArgumentsError: It is not what the tool takes.
+    """
+    try:
+        return arguments.model_validate(sent or {})
+    except ValidationError as error:
+        raise InvalidArgumentsError(_explained(error, arguments)) from None
 
 
 def _explained(error: ValidationError, arguments: type[BaseModel]) -> str:

@@ -29,6 +29,7 @@ def test_a_rotated_key_is_good_with_both_secrets_for_a_while(run: Run) -> None:
         "name",
         "scopes",
         "aliases",
+        "tools",
         "expires_at",
         "older_secret_ends_at",
     ]
@@ -74,12 +75,29 @@ def test_a_secret_that_cannot_be_printed_is_not_good_and_the_one_before_is(
 def test_a_key_is_renamed_and_narrowed_and_never_widened(run: Run) -> None:
     key_id = created(run)["key_id"]
     narrowed = run(
-        "keys", "update", key_id, "--name", "Desk", "--scopes", "keys:read", "--aliases", "notes", "--json"
+        "keys",
+        "update",
+        key_id,
+        "--name",
+        "Desk",
+        "--scopes",
+        "keys:read",
+        "--aliases",
+        "notes",
+        "--tools",
+        "notes:read_* notes:add",
+        "--json",
     ).json
     assert (narrowed["name"], narrowed["scopes"], narrowed["aliases"]) == ("Desk", ["keys:read"], ["notes"])
+    assert narrowed["tools"] == ["notes:add", "notes:read_*"]
     assert narrowed["expires_at"] is None
     assert "expires_at            20" in run("keys", "update", key_id, "--expires-in-days", "3").out
-    for wider in (["--scopes", "keys:write"], ["--aliases", "notes keys"], ["--expires-in-days", "4"]):
+    for wider in (
+        ["--scopes", "keys:write"],
+        ["--aliases", "notes keys"],
+        ["--tools", "notes:*"],
+        ["--expires-in-days", "4"],
+    ):
         done = run("keys", "update", key_id, *wider)
         assert (done.code, done.out, "only ever narrowed" in done.err) == (1, "", True)
 
@@ -101,6 +119,7 @@ MISUSED: dict[str, tuple[list[str], str]] = {
     "nothing to change": (["update", "ID"], "at least one of --name"),
     "a bad name": (["update", "ID", "--name", "a\tb"], "name: "),
     "a bad scope": (["update", "ID", "--scopes", "A"], "scopes: "),
+    "no tool": (["update", "ID", "--tools", ""], "tools: "),
     "no alias": (["update", "ID", "--aliases", ""], "aliases: "),
     "a bad life": (["update", "ID", "--expires-in-days", "0"], "expires_in_days: "),
 }

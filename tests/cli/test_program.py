@@ -32,15 +32,17 @@ def test_the_life_of_a_key_on_the_command_line(run: Run) -> None:
 @pytest.mark.usefixtures("ada")
 def test_a_created_key_is_one_object_of_documented_fields(run: Run) -> None:
     key = created(run)
-    assert list(key) == ["key", "key_id", "user_id", "name", "scopes", "aliases", "created_at", "expires_at"]
+    assert list(key) == ["key", "key_id", "user_id", "name", "scopes", "aliases", "tools", "created_at", "expires_at"]
     assert KEY.fullmatch(key["key"])
     assert (key["user_id"], key["name"], key["aliases"], key["expires_at"]) == ("ada", "Laptop", None, None)
+    assert key["tools"] is None
     assert key["scopes"] == ["keys:read", "keys:write"]
 
 
 @pytest.mark.usefixtures("ada")
 def test_a_key_is_as_narrow_as_it_is_asked_for(run: Run) -> None:
-    key = created(run, "--scopes", "orders:read x", "--aliases", "notes keys", "--expires-in-days", "0.5")
+    narrow = ["--scopes", "orders:read x", "--aliases", "notes keys", "--tools", "notes:read_*"]
+    key = created(run, *narrow, "--expires-in-days", "0.5")
     assert (key["scopes"], key["aliases"]) == (["orders:read", "x"], ["keys", "notes"])
     assert key["expires_at"] > key["created_at"]
     principal = run("keys", "verify", "--json", stdin=key["key"]).json
@@ -49,6 +51,7 @@ def test_a_key_is_as_narrow_as_it_is_asked_for(run: Run) -> None:
         "key_id": key["key_id"],
         "scopes": ["orders:read", "x"],
         "aliases": ["keys", "notes"],
+        "tools": ["notes:read_*"],
         "expires_at": key["expires_at"],
     }
 
@@ -75,6 +78,7 @@ def test_people_get_tables_and_lines(run: Run) -> None:
         "STATUS",
         "SCOPES",
         "ALIASES",
+        "TOOLS",
         "EXPIRES_AT",
         "LAST_USED_AT",
     ]
@@ -118,6 +122,7 @@ MISUSED: dict[str, tuple[list[str], str]] = {
     "a bad user": (["keys", "create", "--user", "A B", "--name", "x"], "user: "),
     "a bad key name": (["keys", "create", "--user", "ada", "--name", ""], "name: "),
     "a bad scope": (["keys", "create", "--user", "ada", "--name", "x", "--scopes", "A"], "scopes: "),
+    "a bad tool": (["keys", "create", "--user", "ada", "--name", "x", "--tools", "read"], "tools: "),
     "a bad alias": (["keys", "create", "--user", "ada", "--name", "x", "--aliases", "A"], "aliases: "),
     "a life of words": (
         ["keys", "create", "--user", "ada", "--name", "x", "--expires-in-days", "z"],

@@ -105,6 +105,21 @@ def test_the_key_is_verified_again_for_every_call(at: tuple[str, str]) -> None:
     assert key["key"][12:] not in log
 
 
+def test_a_tool_that_the_key_may_not_call_is_neither_listed_nor_run(at: tuple[str, str]) -> None:
+    key = a_key(at, "--tools", "keys:whoami keys:list_*")
+    spoken = Spoken(at, key["key"])
+    spoken.say({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+    assert [tool["name"] for tool in spoken.hear()["result"]["tools"]] == ["list_keys", "list_events", "whoami"]
+    errors = []
+    for tool in ("revoke_key", "no_such_tool"):
+        asked = {"name": tool, "arguments": {"key_id": key["key_id"]}}
+        spoken.say({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": asked})
+        errors.append(spoken.hear()["error"])
+    assert errors[0] == errors[1]
+    assert spoken.call("whoami")["structuredContent"]["key"]["status"] == "active"
+    spoken.end()
+
+
 def test_garbage_on_standard_input_is_answered_or_ignored_and_ends_nothing(at: tuple[str, str]) -> None:
     key = a_key(at)["key"]
     spoken = Spoken(at, key)

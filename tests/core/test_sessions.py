@@ -12,6 +12,7 @@ from mcp_keys_server.core.sessions import BETWEEN_NOTES, LONGEST_IDLE, LONGEST_L
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
+TOOLS = frozenset({"keys:*"})
 MOMENT = timedelta(microseconds=1)
 
 
@@ -30,7 +31,7 @@ def sessions_kept(world: World) -> int:
 
 async def test_a_session_is_that_of_the_key_which_began_it(world: World) -> None:
     for user in ("ada", "bob"):
-        principal = await world.principal(user, RequestedGrant(frozenset({"keys:read"}), frozenset({"keys"}), 1))
+        principal = await world.principal(user, RequestedGrant(frozenset({"keys:read"}), frozenset({"keys"}), 1, TOOLS))
         token = await begin(world, principal)
         assert await world.ring.sessions.principal(token) == principal
 

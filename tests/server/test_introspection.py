@@ -23,7 +23,9 @@ async def ask(http: httpx2.AsyncClient, asker: ApiKey, token: str) -> httpx2.Res
 async def test_a_good_key_is_told_in_the_words_of_rfc_7662(world: World, http: httpx2.AsyncClient) -> None:
     _, asker = await world.key("bob", MAY_ASK)
     made_at = int(world.clock.now.timestamp())
-    record, key = await world.key(requested=RequestedGrant(ORDERS.scopes, ORDERS.aliases, expires_in_days=1))
+    record, key = await world.key(
+        requested=RequestedGrant(ORDERS.scopes, ORDERS.aliases, 1, frozenset({"orders:b", "*:a"}))
+    )
     world.clock.advance(hours=1)
     answer = await ask(http, asker, key.reveal())
     assert answer.status_code == 200
@@ -38,13 +40,14 @@ async def test_a_good_key_is_told_in_the_words_of_rfc_7662(world: World, http: h
         "iat": made_at,
         "exp": made_at + int(timedelta(days=1).total_seconds()),
         "aud": ["orders"],
+        "tools": ["*:a", "orders:b"],
     }
 
 
 async def test_what_a_key_does_not_have_is_left_out(world: World, http: httpx2.AsyncClient) -> None:
     _, asker = await world.key("bob", MAY_ASK)
     _, key = await world.key()
-    assert {"exp", "aud"} & (await ask(http, asker, key.reveal())).json().keys() == set()
+    assert {"exp", "aud", "tools"} & (await ask(http, asker, key.reveal())).json().keys() == set()
 
 
 async def test_of_a_key_that_is_not_good_nothing_is_said(world: World, http: httpx2.AsyncClient) -> None:

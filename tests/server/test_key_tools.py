@@ -32,6 +32,7 @@ FIELDS = {
     "prefix",
     "scopes",
     "aliases",
+    "tools",
     "status",
     "created_at",
     "expires_at",
@@ -103,10 +104,12 @@ async def test_whoami_needs_no_scope(world: World, http: httpx2.AsyncClient) -> 
 async def test_everything_that_can_be_given_to_a_key_is_given(world: World, http: httpx2.AsyncClient) -> None:
     _, maker = await world.key(requested=RequestedGrant(scopes=frozenset({"keys:write", "orders:read"})))
     arguments = {"name": "x", "scopes": ["orders:read"], "aliases": ["notes"], "expires_in_days": 0.5}
+    arguments["tools"] = ["notes:read_*"]
     created = (await call(http, maker, "create_key", arguments)).structured
     principal = await world.ring.verifier.verify((await world.claim(maker, created["key_id"])).reveal())
     assert principal.grant.scopes == {"orders:read"}
     assert principal.grant.aliases == frozenset({"notes"})
+    assert principal.grant.tools == frozenset({"notes:read_*"})
     assert principal.grant.expires_at == world.clock.now + timedelta(hours=12)
 
 
@@ -128,6 +131,8 @@ BAD_ARGUMENTS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "scope that is none": ("create_key", {"name": "x", "scopes": ["A"]}, "scopes: each is a lower-case letter"),
     "alias that is none": ("create_key", {"name": "x", "aliases": ["a/b"]}, "aliases: 1 to 64 of 'a-z 0-9 _ -'"),
+    "tool that is none": ("create_key", {"name": "x", "tools": ["read"]}, "tools: each is ALIAS:TOOL, for example "),
+    "no tool at all": ("create_key", {"name": "x", "tools": []}, "tools: 1 to 64 of them"),
     "no alias at all": ("create_key", {"name": "x", "aliases": []}, "aliases: 1 to 64 of them"),
     "life of words": (
         "create_key",
@@ -322,6 +327,56 @@ async def test_a_key_is_shown_only_the_tools_that_it_may_use(
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     answer = await http.post("/u/ada/keys/mcp", headers={"X-API-Key": key.reveal()}, json=body)
     assert [tool["name"] for tool in answer.json()["result"]["tools"]] == listed
+
+
+async def names_of_tools(http: httpx2.AsyncClient, key: ApiKey) -> list[str]:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    answer = await http.post("/u/ada/keys/mcp", headers={"X-API-Key": key.reveal()}, json=body)
+    return [tool["name"] for tool in answer.json()["result"]["tools"]]
+
+
+@pytest.mark.parametrize(
+    ("tools", "listed"),
+    [
+        ({"keys:list_*", "notes:*"}, ["list_keys", "list_events"]),
+        ({"*:*_key"}, ["create_key", "get_key", "rotate_key", "update_key", "disable_key", "enable_key", "revoke_key"]),
+        ({"notes:*"}, []),
+    ],
+)
+async def test_a_key_is_shown_only_the_tools_that_it_may_call(
+    world: World, http: httpx2.AsyncClient, tools: set[str], listed: list[str]
+) -> None:
+    _, key = await world.key(requested=RequestedGrant(tools=frozenset(tools)))
+    assert await names_of_tools(http, key) == listed
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["2025-11-25", MODERN])
+async def test_a_tool_that_the_key_may_not_call_is_none_to_it(
+    world: World, http: httpx2.AsyncClient, *, modern: bool
+) -> None:
+    record, key = await world.key(requested=RequestedGrant(tools=frozenset({"keys:whoami", "keys:list_*"})))
+    answers = [
+        (await post(http, key, tool, arguments, modern=modern)).json()["error"]
+        for tool, arguments in (("revoke_key", {"key_id": record.key_id}), ("create_key", {}), ("no_such_tool", {}))
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0]["message"] == "There is no such tool; there are: list_keys, list_events, whoami"
+    said = (await call(http, key, "whoami", modern=modern)).structured["key"]
+    assert (said["status"], said["tools"]) == ("active", ["keys:list_*", "keys:whoami"])
+
+
+async def test_a_key_that_may_call_no_tool_here_is_told_of_none(world: World, http: httpx2.AsyncClient) -> None:
+    _, key = await world.key(requested=RequestedGrant(tools=frozenset({"notes:*"})))
+    assert (await post(http, key, "whoami")).json()["error"]["message"] == "There is no such tool; there are: none"
+
+
+async def test_the_tools_of_a_key_are_narrowed_from_the_next_call_on(world: World, http: httpx2.AsyncClient) -> None:
+    record, key = await world.key()
+    asked = {"key_id": record.key_id, "tools": ["keys:update_key", "keys:whoami"]}
+    assert (await call(http, key, "update_key", asked)).structured["tools"] == asked["tools"]
+    assert await names_of_tools(http, key) == ["update_key", "whoami"]
+    wider = await call(http, key, "update_key", asked | {"tools": ["keys:*"]})
+    assert (wider.is_error, "only ever narrowed" in wider.text) == (True, True)
 
 
 @pytest.mark.parametrize("modern", [False, True], ids=["2025-11-25", MODERN])

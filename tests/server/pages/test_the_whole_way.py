@@ -1,5 +1,7 @@
 import pytest
 
+from mcp_keys_server import RequestedGrant
+from mcp_keys_server.core.records import Person
 from tests.server.pages.conftest import Visit, Visitor, in_the_database, invite, shown_key, signed_in, text_of
 from tests.world import World
 
@@ -40,6 +42,14 @@ async def test_the_page_that_shows_a_key_shows_the_clients_configurations_with_i
 async def test_a_key_for_other_endpoints_is_shown_with_one_of_those(ada: Visitor) -> None:
     key_id = await ada.create(aliases="b, a")
     assert "http://127.0.0.1:8000/u/ada/a/mcp" in (await ada.post(f"/keys/{key_id}/claim")).text
+
+
+async def test_the_tools_of_a_key_are_shown_before_it_is_claimed_and_in_the_list(world: World, ada: Visitor) -> None:
+    assert "Tools all of theirs" in text_of(await ada.get(f"/keys/{await ada.create()}/claim"))
+    requested = RequestedGrant(tools=frozenset({"keys:list_*", "notes:add"}))
+    key = await world.ring.manager.create_unclaimed_key(Person("ada"), name="New", requested=requested)
+    for path in (f"/keys/{key.key_id}/claim", "/keys/"):
+        assert "Tools keys:list_* notes:add" in text_of(await ada.get(path))
 
 
 async def test_whoever_comes_second_reads_when_and_from_where_and_can_revoke_on_the_spot(

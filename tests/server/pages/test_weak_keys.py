@@ -35,6 +35,7 @@ WEAKER = [
     ("a scope less", RequestedGrant(scopes=BOTH | {"files:read"}), RequestedGrant(scopes=BOTH)),
     ("fewer aliases", RequestedGrant(aliases=frozenset({"keys", "b"})), RequestedGrant(aliases=frozenset({"keys"}))),
     ("aliases that are told", RequestedGrant(), RequestedGrant(aliases=frozenset({"keys", "b"}))),
+    ("tools that are told", RequestedGrant(), RequestedGrant(tools=frozenset({"keys:*"}))),
     ("an earlier end", RequestedGrant(expires_in_days=2), RequestedGrant(expires_in_days=1)),
     ("an end", RequestedGrant(), RequestedGrant(expires_in_days=3650)),
 ]
