@@ -8,10 +8,11 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import anyio
 from mcp.client.client import Client
+from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
@@ -93,6 +94,8 @@ class Relay:
             version=told.version if told else "",
             title=told.title if told else None,
             instructions=client.instructions,
+            # For upstreams of the handshake era, which do not say how long anything holds.
+            cache_hints=dict.fromkeys(get_args(CacheableMethod), CacheHint(ttl_ms=0, scope="private")),
             get_tool_input_schema=lambda _: None,
         )
         for capability, methods in _RELAYED.items():
@@ -136,6 +139,8 @@ class Relay:
             result["tools"] = list(await self._around.rules.shown(principal, result["tools"]))
         if "cacheScope" in result:  # what is shown depends on the key, so no other client may keep it
             result["cacheScope"] = "private"
+        if context.protocol_version >= FIRST_ERA_OF_RESULTS:
+            result.setdefault("resultType", "complete")  # which an upstream of the handshake era does not say
         if result.get("isError"):
             call.failed("the tool answered with an error")
         return result

@@ -11,6 +11,7 @@ from typing import Final
 
 import anyio
 from mcp.client.client import Client
+from mcp.shared.exceptions import MCPError
 from mcp_types import Implementation
 
 import mcp_keys_server
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 SECONDS_THAT_COUNT: Final = 10
 """A process that has lived for so long did not end of its start."""
 LONGEST_PAUSE: Final = 60
+SECONDS_TO_SAY_WHY: Final = 2
 _WHO_CALLS: Final = Implementation(name="mcp-keys-server", version=mcp_keys_server.__version__)
 
 
@@ -138,7 +140,7 @@ class UserProcess:
             except Exception as error:
                 # Outermost here: whatever becomes of one process, the next one is started when it is wanted.
                 logger.debug("upstream %s left an error behind", self._label, exc_info=True)
-                self._ends_for(f"it could not be talked to ({type(error).__name__})")
+                self._ends_for(_explained(error))
             finally:
                 self._client = self.pid = None
             self._bury(monotonic() - began)
@@ -157,11 +159,16 @@ class UserProcess:
                 sampling_callback=self._calls.on_sampling,
                 elicitation_callback=self._calls.on_elicitation,
             )
-            async with client:
-                self._run(client)
-                await self._until_idle()
-                self._client = None
-                self._become(State.STOPPING)
+            try:
+                async with client:
+                    self._run(client)
+                    await self._until_idle()
+                    self._client = None
+                    self._become(State.STOPPING)
+            except Exception:
+                with anyio.move_on_after(SECONDS_TO_SAY_WHY):  # it has ended, most likely, and of what is said there
+                    self._ends_for(await child.ended())
+                raise
             tasks.cancel_scope.cancel()
 
     async def _note_end(self, child: Child, life: anyio.CancelScope) -> None:
@@ -225,3 +232,11 @@ class UserProcess:
         self.state = state
         self.since = self._clock()
         self._settled.set()
+
+
+def _explained(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):  # in which the first is what went wrong
+        error = error.exceptions[0]
+    if isinstance(error, MCPError):
+        return f"it answered the handshake with error {error.error.code}"
+    return f"it could not be talked to ({type(error).__name__})"

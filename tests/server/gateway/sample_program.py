@@ -1,11 +1,24 @@
-"""An upstream that is a program of its own: ``python sample_program.py``. It says all that it is told."""
+"""An upstream that is a program of its own: ``python sample_program.py``. It says all that it is told.
+
+With the argument ``legacy`` it knows of no protocol after 2025-11-25.
+"""
 
 import os
 import sys
+from pathlib import Path
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
-from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
+from mcp.server.runner import serve_loop
+from mcp.server.stdio import stdio_server
+from mcp_types import (
+    Completion,
+    CompletionArgument,
+    ElicitRequest,
+    ElicitRequestFormParams,
+    ElicitResult,
+    InputRequiredResult,
+)
 from pydantic import BaseModel
 
 server = MCPServer("sample", version="7", instructions="Use it for tests.", log_level="WARNING")
@@ -26,7 +39,7 @@ def note(text: str) -> list[str]:
 @server.tool()
 def surroundings() -> dict[str, object]:
     """All that this process knows of where it is."""
-    return {"argv": sys.argv, "env": dict(os.environ), "cwd": os.getcwd(), "pid": os.getpid(), "uid": os.getuid()}
+    return {"argv": sys.argv, "env": dict(os.environ), "cwd": str(Path.cwd()), "pid": os.getpid(), "uid": os.getuid()}
 
 
 @server.tool()
@@ -43,8 +56,7 @@ async def wait(seconds: float, mark: str) -> str:
     try:
         await anyio.sleep(seconds)
     except BaseException:
-        with open(mark, "w") as file:
-            file.write("cancelled")
+        Path(mark).write_text("cancelled")
         raise
     return "done"
 
@@ -52,7 +64,7 @@ async def wait(seconds: float, mark: str) -> str:
 @server.tool()
 async def ask(context: Context) -> str | InputRequiredResult:
     """Ask the person something, in the way of the era that the client speaks."""
-    if context.protocol_version < "2026-07-28":
+    if str(context.protocol_version) < "2026-07-28":
         answer = await context.elicit("Which colour?", Answer)
         return f"{answer.action} {answer.data.colour if answer.action == 'accept' else None}"
     given = (context.input_responses or {}).get("colour")
@@ -98,5 +110,18 @@ def greet(name: str) -> str:
     return f"Say hello to {name}"
 
 
+@server.completion()  # type: ignore[no-untyped-call, untyped-decorator]
+async def complete(_: object, argument: CompletionArgument, __: object) -> Completion:
+    return Completion(values=[f"{argument.value}!"])
+
+
+async def serve_the_handshake_era() -> None:
+    async with stdio_server() as (incoming, outgoing):
+        await serve_loop(server._lowlevel_server, incoming, outgoing, lifespan_state={})
+
+
 if __name__ == "__main__":
-    server.run("stdio")
+    if "legacy" in sys.argv:
+        anyio.run(serve_the_handshake_era)
+    else:
+        server.run("stdio")

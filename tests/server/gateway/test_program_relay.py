@@ -1,0 +1,220 @@
+"""What is relayed to a program, in whichever era each side speaks."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from mcp.client.session import ClientRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    CallToolResult,
+    ElicitRequestParams,
+    ElicitResult,
+    PromptReference,
+    TextContent,
+    TextResourceContents,
+)
+
+from mcp_keys_server import RequestedGrant
+from tests.server.gateway.served import ERAS, Served
+
+pytestmark = pytest.mark.anyio
+ALIASES = ("sample", "old")
+
+
+def text_of(result: CallToolResult) -> str:
+    (content,) = result.content
+    assert isinstance(content, TextContent)
+    return content.text
+
+
+async def says_blue(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    del context
+    assert params.message == "Which colour?"
+    return ElicitResult(action="accept", content={"colour": "blue"})
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+@pytest.mark.parametrize("mode", ERAS)
+async def test_all_that_a_program_offers_is_there(sample: Served, mode: str, alias: str) -> None:
+    _, key = await sample.world.key()
+    seen: list[tuple[float, float | None, str | None]] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, total, message))
+
+    async with sample.client(key, mode=mode, alias=alias) as client:
+        assert client.server_info
+        assert (client.server_info.name, client.server_info.version) == ("sample", "7")
+        assert client.instructions == "Use it for tests."
+        offered = client.server_capabilities.model_dump(exclude_none=True)
+        assert offered == {
+            "completions": {},
+            "prompts": {"list_changed": False},
+            "resources": {"subscribe": False, "list_changed": False},
+            "tools": {"list_changed": False},
+        }
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert tools["note"].description == "Remember something, and say all that was remembered."
+        assert text_of(await client.call_tool("note", {"text": "one"})) == "one"
+        counted = await client.call_tool("count", {"to": 3}, progress_callback=note)
+        assert counted.structured_content == {"result": 3}
+        assert seen == [(1, 3, "at 1"), (2, 3, "at 2"), (3, 3, "at 3")]
+        (contents,) = (await client.read_resource("sample://one")).contents
+        assert isinstance(contents, TextResourceContents)
+        assert contents.text == "one"
+        assert [resource.uri for resource in (await client.list_resources()).resources] == ["sample://one"]
+        (template,) = (await client.list_resource_templates()).resource_templates
+        assert template.uri_template == "sample://{name}"
+        (prompt,) = (await client.list_prompts()).prompts
+        assert prompt.name == "greet"
+        greeting = await client.get_prompt("greet", {"name": "Ada"})
+        assert "Say hello to Ada" in greeting.messages[0].model_dump_json()
+        completed = await client.complete(PromptReference(name="greet"), {"name": "name", "value": "A"})
+        assert completed.completion.values == ["A!"]
+        failed = await client.call_tool("fail")
+        assert failed.is_error
+        assert "Error executing tool fail" in text_of(failed)
+
+
+@pytest.mark.parametrize(("mode", "alias"), [("auto", "sample"), ("legacy", "sample"), ("legacy", "old")])
+async def test_a_program_asks_the_person_in_the_middle_of_a_call(sample: Served, mode: str, alias: str) -> None:
+    _, key = await sample.world.key()
+    async with sample.client(key, mode=mode, alias=alias, elicitation_callback=says_blue) as client:
+        assert text_of(await client.call_tool("ask")) == "accept blue"
+
+
+@pytest.mark.parametrize(("mode", "alias"), [("auto", "sample"), ("legacy", "sample"), ("legacy", "old")])
+async def test_a_client_that_cannot_be_asked_is_told_so(sample: Served, mode: str, alias: str) -> None:
+    _, key = await sample.world.key()
+    async with sample.client(key, mode=mode, alias=alias) as client:
+        try:
+            answer = text_of(await client.call_tool("ask"))
+        except MCPError as error:
+            answer = error.error.message
+        assert "cannot be asked" in answer or "Error executing tool ask" in answer
+
+
+@pytest.mark.parametrize(("mode", "alias"), [("auto", "sample"), ("legacy", "sample"), ("legacy", "old")])
+async def test_an_answer_that_holds_a_key_reaches_no_program(sample: Served, mode: str, alias: str) -> None:
+    _, key = await sample.world.key()
+
+    async def gives_the_key_away(context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+        del context, params
+        return ElicitResult(action="accept", content={"colour": f"it is {key.reveal()}"})
+
+    async with sample.client(key, mode=mode, alias=alias, elicitation_callback=gives_the_key_away) as client:
+        try:
+            answer = text_of(await client.call_tool("ask"))
+        except MCPError as error:
+            answer = error.error.message
+        assert key.prefix not in answer
+        assert "holds an API key" in answer or "Error executing tool ask" in answer
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_program_is_shown_no_key(sample: Served, mode: str) -> None:
+    record, key = await sample.world.key()
+    async with sample.client(key, mode=mode) as client:
+        with pytest.raises(MCPError, match="holds an API key"):
+            await client.call_tool("note", {"text": f"my key is {key.reveal()}."})
+        around = (await client.call_tool("surroundings")).structured_content
+    assert around is not None
+    folder = sample.folder / "sample" / "ada"
+    assert around["argv"][1:] == ["ada"]
+    assert around["cwd"] == str(folder)
+    environment = around["env"]
+    assert environment.keys() <= {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "NOTES", "LC_CTYPE"}
+    assert (environment["HOME"], environment["NOTES"]) == (str(folder), str(folder / "notes"))
+    everything = json.dumps(around)
+    assert not any(secret in everything for secret in (key.reveal(), key.prefix, record.key_id))
+
+
+async def test_a_state_that_an_upstream_gave_to_one_key_is_taken_from_no_other(sample: Served) -> None:
+    (_, adas), (_, other) = await sample.world.key(), await sample.world.key()
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+    }
+    headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "ask"}
+
+    async def ask(http: httpx2.AsyncClient, **more: object) -> dict[str, Any]:
+        params = {"name": "ask", "arguments": {}, "_meta": meta, **more}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        accept = {"accept": "application/json, text/event-stream"}
+        response = await http.post(sample.endpoint(), json=message, headers=headers | accept)
+        (line,) = [line for line in response.text.splitlines() if line.startswith(("data: {", "{"))]
+        answer: dict[str, Any] = json.loads(line.removeprefix("data: "))
+        return answer
+
+    answers = {"colour": {"action": "accept", "content": {"colour": "red"}}}
+    async with sample.http(adas) as http, sample.http(other) as others_http:
+        state = (await ask(http))["result"]["requestState"]
+        refused = await ask(others_http, inputResponses=answers, requestState=state)
+        assert "was not given to this key" in refused["error"]["message"]
+        again = await ask(http, inputResponses=answers, requestState=state)
+        assert again["result"]["content"][0]["text"] == "accept red"
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+async def test_a_client_that_hangs_up_cancels_the_work(sample: Served, tmp_path: Path, alias: str) -> None:
+    """In the era in which the end of the response is what cancels a call."""
+    _, key = await sample.world.key()
+    mark = tmp_path / "mark"
+    async with sample.client(key, alias=alias) as client:
+        await client.call_tool("note", {"text": "it runs"})
+        with anyio.move_on_after(2):
+            await client.call_tool("wait", {"seconds": 60, "mark": str(mark)})
+        await _comes(mark)
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+async def test_a_notification_cancels_the_work(sample: Served, tmp_path: Path, alias: str) -> None:
+    """In the era before, whose client sends one when its caller gives up."""
+    _, key = await sample.world.key()
+    mark = tmp_path / "mark"
+    async with sample.client(key, alias=alias, mode="legacy") as client:
+        with anyio.move_on_after(2):
+            await client.call_tool("wait", {"seconds": 60, "mark": str(mark)})
+        await _comes(mark)
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_the_end_of_a_key_cancels_the_work(sample: Served, tmp_path: Path, mode: str) -> None:
+    record, key = await sample.world.key()
+    mark, refused = tmp_path / "mark", anyio.Event()
+
+    async def wait() -> None:
+        try:
+            async with sample.client(key, mode=mode) as client:
+                await client.call_tool("wait", {"seconds": 60, "mark": str(mark)})
+        except* MCPError:
+            refused.set()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            while not sample.gateway.status or not sample.gateway.status[0].open_calls:
+                await anyio.sleep(0.01)
+            await anyio.sleep(0.2)
+            await sample.world.ring.administration.revoke_key(record.key_id, reason="stolen")
+            await refused.wait()
+            await _comes(mark)
+
+
+async def test_only_what_a_key_may_call_is_listed_and_called(sample: Served) -> None:
+    _, key = await sample.world.key(requested=RequestedGrant(tools=frozenset({"sample:no*", "old:*"})))
+    async with sample.client(key) as client:
+        assert [tool.name for tool in (await client.list_tools()).tools] == ["note"]
+        with pytest.raises(MCPError, match="this key may not use it"):
+            await client.call_tool("count", {"to": 1})
+
+
+async def _comes(mark: Path) -> None:
+    with anyio.fail_after(10):
+        while not mark.exists():
+            await anyio.sleep(0.01)
+    assert mark.read_text() == "cancelled"
