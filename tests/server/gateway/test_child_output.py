@@ -1,4 +1,6 @@
 import logging
+import os
+import tracemalloc
 from pathlib import Path
 
 import anyio
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_keys_server.core.api_key import KeyMint
-from mcp_keys_server.server.gateway.child_output import Lines, LineTooLongError, Pace, ShownLines, shown
+from mcp_keys_server.server.gateway.child_output import Lines, LineTooLongError, Pace, ShownLines, read_some, shown
 from mcp_keys_server.server.gateway.child_process import spawned
 from tests.server.gateway.child_programs import SILENT, python, until
 
@@ -80,6 +82,35 @@ async def test_whoever_asks_for_more_than_the_pace_is_held_back_and_nobody_else(
     assert anyio.current_time() - start >= 0.19  # a hundred in advance, then twenty at a hundred a second
 
 
+async def test_whoever_reads_what_is_always_there_lets_others_have_their_turn() -> None:
+    reader, writer = os.pipe()
+    had_its_turn = anyio.Event()
+
+    async def take_turn() -> None:
+        had_its_turn.set()
+
+    os.write(writer, b"x")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take_turn)
+        assert await read_some(reader) == b"x"
+        assert had_its_turn.is_set()
+    os.close(writer)
+    assert await read_some(reader) == b""
+    os.close(reader)
+
+
+async def test_messages_come_no_faster_than_the_pace(tmp_path: Path) -> None:
+    code = f"import sys; print('{{}}\\n' * 2500, end='', flush=True); {SILENT}".format(
+        '{"jsonrpc": "2.0", "method": "up"}'
+    )
+    start = anyio.current_time()
+    with anyio.fail_after(20):
+        async with spawned(python(code, tmp_path)) as child, child as (incoming, _):
+            for _ in range(2500):
+                await incoming.receive()
+    assert anyio.current_time() - start >= 1.4  # a thousand in advance, then as many a second
+
+
 async def test_what_it_says_on_its_standard_error_is_in_the_log_under_its_name(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -140,7 +171,12 @@ async def test_of_an_endless_line_on_its_standard_error_only_the_beginning_is_he
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     code = "import os\nfor _ in range(30): os.write(2, b'y' * 100_000)"
-    async with spawned(python(code, tmp_path)) as child:
-        await child.ended()
-        await until(lambda: logged(caplog))
+    tracemalloc.start()
+    try:
+        async with spawned(python(code, tmp_path)) as child:
+            await child.ended()
+            await until(lambda: logged(caplog))
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
     assert logged(caplog) == ["upstream notes of ada: " + "y" * 1000 + "…"]

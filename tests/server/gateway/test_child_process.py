@@ -155,13 +155,14 @@ async def test_a_cancelled_block_leaves_nothing_running(tmp_path: Path) -> None:
 
 
 async def test_a_child_that_does_not_read_keeps_only_its_own_writer_waiting(tmp_path: Path) -> None:
-    code = "import time; time.sleep(1000)"
+    # Nothing is read of its input, not even at its end, which it obeys.
+    code = "import select; poll = select.poll(); poll.register(0, 0); poll.poll(); raise SystemExit(5)"
     async with spawned(python(code, tmp_path)) as child, child as (_, outgoing):
         await outgoing.send(request(size=1_000_000))
         with anyio.move_on_after(0.1) as waiting:
             await outgoing.send(request())
         assert waiting.cancelled_caught
-    assert await child.ended() == "it was stopped"
+    assert await child.ended() == "it ended with exit code 5"
 
 
 async def test_a_child_that_closes_its_input_ends_the_connection(tmp_path: Path) -> None:
@@ -191,6 +192,25 @@ while not os.path.exists('pids'): time.sleep(0.01)
             assert not is_running(other)
 
 
+async def test_what_forks_and_ends_all_the_time_ends_with_it(tmp_path: Path) -> None:
+    # Each lives for an instant: it starts the next one, which says so, and ends.
+    code = """
+import os, time
+if os.fork() == 0:
+    beats = os.open('beats', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    while True:
+        if os.fork(): os._exit(0)
+        os.write(beats, b'.')
+while not os.path.exists('beats'): time.sleep(0.01)
+"""
+    with anyio.fail_after(20):
+        async with spawned(python(code, tmp_path)) as child:
+            assert await child.ended() == "it ended with exit code 0"
+        size = (tmp_path / "beats").stat().st_size
+        await anyio.sleep(0.1)
+        assert (tmp_path / "beats").stat().st_size == size
+
+
 async def test_what_left_its_session_keeps_nobody_waiting_for_its_pipes(tmp_path: Path) -> None:
     code = """
 import os, time
@@ -215,6 +235,14 @@ async def test_what_left_its_session_ends_too_when_its_user_is_its_own(open_fold
             others = await pids_in(open_folder / "pids", 2)
             assert all(is_running(pid) for pid in others)
         assert not any(is_running(pid) for pid in (child.pid, *others))
+
+
+@root_only
+async def test_what_left_its_session_counts_too_when_its_user_is_its_own(open_folder: Path) -> None:
+    script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do setsid sleep 1000 & done; cat"
+    with anyio.fail_after(20):
+        async with spawned(program(("sh", "-c", script), open_folder, uid=UID, most_processes=10)) as child:
+            assert await child.ended() == "it started more than 10 processes"
 
 
 @root_only
@@ -245,10 +273,15 @@ async def test_as_a_user_of_its_own_it_reads_nothing_of_ours_or_another_s(tmp_pa
     (open_folder / "2" / "notes").write_text("private")
     script = "id -u; id -g; id -G; cat ../ours; cat ../2/notes; ls ../2; echo written > mine; cat mine"
     spawn = program(("sh", "-c", f"({script}) > seen 2>&1"), open_folder / "1", uid=UID + 1)
-    async with spawned(spawn) as child:
-        await child.ended()
+    groups = os.getgroups()
+    os.setgroups([*groups, UID])  # which it is not to have of us
+    try:
+        async with spawned(spawn) as child:
+            await child.ended()
+    finally:
+        os.setgroups(groups)
     seen = (open_folder / "1" / "seen").read_text()
-    assert seen.split()[:3] == [str(UID + 1)] * 3
+    assert seen.splitlines()[:3] == [str(UID + 1)] * 3
     assert seen.lower().count("permission denied") == 3
     assert "secret" not in seen
     assert "private" not in seen
