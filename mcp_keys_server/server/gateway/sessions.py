@@ -48,23 +48,29 @@ class UserSessions:
             if message["type"] == "http.response.start" and not used:
                 begun = dict(message["headers"]).get(_SESSION_ID)
                 if begun is not None:
-                    self._scopes[begun.decode("latin-1")] = scope
+                    self._scopes[begun.decode("latin-1")] = _of_the_same(scope)
+                    await self._end_the_oldest()
             await send(message)
 
         await self._manager.asgi_app(scope, receive, note_session)
-        while len(self._scopes) > MOST_SESSIONS:
-            oldest = next(iter(self._scopes))
-            await self._end(oldest, self._scopes.pop(oldest))
 
-    async def _end(self, session_id: str, begun: Scope) -> None:
+    async def _end_the_oldest(self) -> None:
         """As whoever began it would: so that the SDK forgets it by its own rules."""
-        headers = [(name, value) for name, value in begun["headers"] if name in (b"host", b"origin")]
-        scope = {**begun, "method": "DELETE", "headers": [*headers, (_SESSION_ID, session_id.encode("latin-1"))]}
+        while len(self._scopes) > MOST_SESSIONS:
+            session_id = next(iter(self._scopes))
+            begun = self._scopes.pop(session_id)
+            headers = [*begun["headers"], (_SESSION_ID, session_id.encode("latin-1"))]
+            await self._manager.asgi_app({**begun, "method": "DELETE", "headers": headers}, _no_body, _to_nobody)
 
-        async def no_body() -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
 
-        async def to_nobody(_: Message) -> None:
-            pass
+def _of_the_same(scope: Scope) -> Scope:
+    """Of whoever sent this, without the key that came with it, which is kept nowhere."""
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name in (b"host", b"origin")]}
 
-        await self._manager.asgi_app(scope, no_body, to_nobody)
+
+async def _no_body() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _to_nobody(_: Message) -> None:
+    pass
