@@ -34,6 +34,7 @@ def matched(pattern: str) -> set[tuple[str, str]]:
         ("notes:a*b*c", "notes", "abbc", True),
         ("notes:a*b*c", "notes", "acb", False),
         ("notes:a*bb*b", "notes", "abb", False),
+        ("notes:*b*b*", "notes", "aba", False),
         ("notes:a.b", "notes", "aXb", False),
         ("*:read_*", "tickets", "read_all", True),
         ("*:read_*", "tickets", "write_all", False),

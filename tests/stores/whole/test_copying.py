@@ -254,6 +254,8 @@ async def test_what_is_changed_while_it_is_copied_is_noticed_and_copied_the_next
             await ring.manager.offer_rotation(Person("ada"), key_id=lives.offered_id)
             await ring.manager.claim_key(Person("ada"), key_id=lives.offered_id, claimed_from="198.51.100.1")
             await ring.sessions.begin(await ring.verifier.verify(key.reveal()))
+            await ring.tool_pins.forget("notes")
+            await ring.tool_pins.pin("notes", PINS | {"read": "ee"}, clock.now)
 
     def tell(done: int, most: int) -> None:
         nonlocal changed
