@@ -95,6 +95,7 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
         who = ""
+        what = params.name if params.name in table else "no tool"  # it may be anything, a pasted key as well
         try:
             principal = await caller(context)
             who = f"key_id={principal.key_id} user_id={principal.user_id} "
@@ -104,11 +105,11 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
             logger.info("refused: no tool that it may call %s", who.rstrip())
             raise MCPError(INVALID_PARAMS, str(error)) from None
         except tuple(_SENTENCES) as error:
-            logger.info("refused: %s %s%s", params.name, who, error)
+            logger.info("refused: %s %s%s", what, who, error)
             return _refusal(_SENTENCES[type(error)] or str(error))
         except Exception:
             # Outermost here, because the SDK sends the text of what gets past it to clients of the legacy protocol.
-            logger.exception("crashed: %s", params.name)
+            logger.exception("crashed: %s", what)
             return _refusal("Something went wrong in the server; its log has the details.")
         if isinstance(result, InputRequiredResult):
             return result

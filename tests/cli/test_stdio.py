@@ -100,7 +100,10 @@ def test_the_key_is_verified_again_for_every_call(at: tuple[str, str]) -> None:
     refused = spoken.call("whoami")
     assert refused["isError"]
     assert "MCP_KEYS_API_KEY" in refused["content"][0]["text"]
+    assert spoken.call("Hunter2") == refused
     out, log = spoken.end()
+    assert "refused: no tool" in log
+    assert "Hunter2" not in log
     assert (out, spoken.process.returncode) == ("", 0)
     assert key["key"][12:] not in log
 
