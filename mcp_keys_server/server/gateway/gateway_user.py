@@ -53,7 +53,7 @@ class GatewayUser:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self.process.keep)
                 sessions = UserSessions(await self._server, self._security)
-                async with sessions.run():
+                async with sessions.run(), self._relay.run():
                     self._sessions = sessions
                     self._ready.set()
                     await anyio.sleep_forever()

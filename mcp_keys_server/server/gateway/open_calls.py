@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from mcp.client.client import Client
@@ -31,11 +31,10 @@ from mcp_types import (
 from pydantic import RootModel, ValidationError
 
 from mcp_keys_server.server.gateway.errors import UpstreamError
-from mcp_keys_server.server.gateway.questions import Context, ask
+from mcp_keys_server.server.gateway.lasting_calls import LastingCall, Message
+from mcp_keys_server.server.gateway.questions import Context, ask, check_can_be_asked
 
 logger = logging.getLogger(__name__)
-
-Message = dict[str, Any]
 
 FIRST_ERA_OF_RESULTS: Final = "2026-07-28"
 """The first version in which a server asks by its result; versions are dates."""
@@ -50,9 +49,17 @@ class _Raw(RootModel[Message]):
 
 
 @dataclass(slots=True, eq=False)
-class _OpenCall:
-    context: Context
+class OpenCall:
+    """One of them."""
+
+    began_in: Context
+    lasting: LastingCall | None = None
+    """What it is if it may go on in another request; None: it ends with its own."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+
+    @property
+    def context(self) -> Context:
+        return self.began_in if self.lasting is None else self.lasting.context
 
 
 class OpenCalls:
@@ -63,9 +70,9 @@ class OpenCalls:
         self._alias = alias
         self._seconds = seconds
         self._holds_key = holds_key
-        self._open: list[_OpenCall] = []
+        self._open: list[OpenCall] = []
 
-    async def put(self, client: Client, context: Context, params: Message) -> Message:
+    async def put(self, client: Client, call: OpenCall, params: Message) -> Message:
         """Put a request to the upstream and pass on what it tells of its progress.
 
         Raises:
@@ -73,17 +80,16 @@ class OpenCalls:
             MCPError: The upstream answered with this error.
         """
         self.check_for_keys(params)
-        call = _OpenCall(context)
 
         async def pass_on(progress: float, total: float | None, message: str | None) -> None:
             call.scope.deadline = anyio.current_time() + self._seconds
-            await context.session.report_progress(progress, total, message)
+            await call.context.session.report_progress(progress, total, message)
 
         self._open.append(call)
         try:
             with call.scope:
                 call.scope.deadline = anyio.current_time() + self._seconds
-                return await send(client, context.method, params, pass_on)
+                return await send(client, call.context.method, params, pass_on)
         except MCPError as error:
             if error.error.code == CONNECTION_CLOSED:
                 raise UpstreamError(f"The server behind '{self._alias}' ended during the call") from None
@@ -125,18 +131,24 @@ class OpenCalls:
             # It does not say for which of them it asks, and whoever made another is not to be asked.
             return ErrorData(code=INVALID_REQUEST, message="Nobody can tell which of the open calls this is for")
         (call,) = self._open
-        if call.context.protocol_version >= FIRST_ERA_OF_RESULTS:
-            message = "This client can be asked only by a server that speaks the protocol of 2026-07-28 as well"
-            return ErrorData(code=INVALID_REQUEST, message=message)
         call.scope.deadline = math.inf
         try:
-            answer = await ask(call.context, question)
+            if call.lasting is not None:
+                check_can_be_asked(call.context, question)
+                answer = await call.lasting.ask(question)
+            else:
+                answer = await ask(call.context, question)
             self.check_for_keys(answer.model_dump(by_alias=True, mode="json"))
         except MCPError as error:
             return error.error
         finally:
             call.scope.deadline = anyio.current_time() + self._seconds
         return answer
+
+
+def is_later(version: str) -> bool:
+    """Whether it is one in which a server asks by its result."""
+    return version >= FIRST_ERA_OF_RESULTS
 
 
 async def send(client: Client, method: str, params: Message, on_progress: ProgressFnT | None = None) -> Message:

@@ -5,12 +5,13 @@ counterpart, a question in the middle of a call, is translated here, or the call
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 import anyio
+from anyio.abc import TaskGroup
 from mcp.client.client import Client
 from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.lowlevel import Server
@@ -32,7 +33,8 @@ from mcp_keys_server.auth.open_responses import OpenResponses
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.server.gateway.errors import UpstreamError
-from mcp_keys_server.server.gateway.open_calls import FIRST_ERA_OF_RESULTS, Message, OpenCalls, send
+from mcp_keys_server.server.gateway.lasting_calls import LastingCall, Message, ParkedCalls
+from mcp_keys_server.server.gateway.open_calls import OpenCall, OpenCalls, is_later, send
 from mcp_keys_server.server.gateway.questions import Context, ask, check_can_be_asked, parse_question, questions_of
 from mcp_keys_server.server.gateway.seal import Seal
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
@@ -40,6 +42,7 @@ from mcp_keys_server.server.gateway.usage import Call, UsageBook
 
 logger = logging.getLogger(__name__)
 
+KEY_ENDED: Final = "The API key is not valid any more, so the call was given up"
 CRASHED: Final = "Something went wrong in the gateway; its log has the details"
 NO_DATABASE: Final = "The key database does not answer at the moment. Try again in a few seconds"
 NO_SUCH_TOOL: Final = "There is no tool of this name here, or this key may not use it"
@@ -85,6 +88,15 @@ class Relay:
         self._user_id = user_id
         self._calls = calls
         self._in_use = in_use
+        self._parked = ParkedCalls()
+        self._tasks: TaskGroup | None = None
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Around all that is relayed."""
+        async with anyio.create_task_group() as self._tasks:
+            yield
+            self._tasks.cancel_scope.cancel()
 
     def server(self, client: Client) -> Server[Any]:
         """A server that says of itself what the upstream says of itself, and offers of it what is relayed here."""
@@ -122,28 +134,53 @@ class Relay:
                 # Outermost here, because the SDK sends the text of what gets past it to clients of the handshake era.
                 logger.exception("crashed: upstream %s user_id=%s", around.alias, self._user_id)
                 raise MCPError(INTERNAL_ERROR, CRASHED) from None
-        raise MCPError(INVALID_REQUEST, "The API key is not valid any more, so the call was given up")
+        raise MCPError(INVALID_REQUEST, KEY_ENDED)
 
     async def _answer(self, context: Context, principal: Principal, call: Call) -> Message:
         params = {name: value for name, value in (context.params or {}).items() if name != "_meta"}
         self._open_state(principal, params)
+        lasting = self._parked.take_up(params)
         async with self._in_use() as client:
-            if context.method == "tools/call":
+            if lasting is None and context.method == "tools/call":
                 await self._check_tool(client, principal, params["name"])
-            result = await self._calls.put(client, context, params)
+                if is_later(context.protocol_version) and not is_later(client.protocol_version):
+                    lasting = self._begin(context, params)
+            if lasting is not None:
+                result = await self._follow(lasting, context)
+            else:
+                result = await self._calls.put(client, OpenCall(context), params)
             if result.get("resultType") == "input_required":
-                if context.protocol_version >= FIRST_ERA_OF_RESULTS:
+                if is_later(context.protocol_version):
                     return self._asking(context, principal, result)
                 result = await self._ask_and_go_on(client, context, params, result)
         if context.method == "tools/list":
             result["tools"] = list(await self._around.rules.shown(principal, result["tools"]))
         if "cacheScope" in result:  # what is shown depends on the key, so no other client may keep it
             result["cacheScope"] = "private"
-        if context.protocol_version >= FIRST_ERA_OF_RESULTS:
+        if is_later(context.protocol_version):
             result.setdefault("resultType", "complete")  # which an upstream of the handshake era does not say
         if result.get("isError"):
             call.failed("the tool answered with an error")
         return result
+
+    def _begin(self, context: Context, params: Message) -> LastingCall:
+        """A call in which the upstream may ask what its client can only be asked by a result."""
+        lasting = LastingCall(context)
+
+        async def work() -> Message:
+            with self._around.open_responses.working():
+                async with self._in_use() as client:
+                    return await self._calls.put(client, OpenCall(context, lasting), params)
+            raise MCPError(INVALID_REQUEST, KEY_ENDED)
+
+        assert self._tasks is not None  # noqa: S101 - it runs as long as there are requests
+        self._tasks.start_soon(lasting.run, work)
+        return lasting
+
+    async def _follow(self, lasting: LastingCall, context: Context) -> Message:
+        lasting.context = context
+        news = await lasting.news()
+        return news if isinstance(news, dict) else self._parked.park(lasting, news)
 
     async def _check_tool(self, client: Client, principal: Principal, name: str) -> None:
         rules = self._around.rules
@@ -196,7 +233,7 @@ class Relay:
                 await anyio.sleep(_SECONDS_BETWEEN_ROUNDS)
             more = {"inputResponses": answers, "requestState": result.get("requestState")}
             again = params | {name: value for name, value in more.items() if value}
-            result = await self._calls.put(client, context, again)
+            result = await self._calls.put(client, OpenCall(context), again)
             if result.get("resultType") != "input_required":
                 return result
         raise UpstreamError(f"The server behind '{self._around.alias}' asked more than {MOST_ROUNDS} times in one call")

@@ -61,11 +61,15 @@ async def ask(context: Context, question: InputRequest) -> InputResponse:
     """
     check_can_be_asked(context, question)
     related = ServerMessageMetadata(related_request_id=context.request_id)
+    return await context.session.send_request(question, answer_to(question), SECONDS_TO_ANSWER, related)
+
+
+def answer_to(question: InputRequest) -> type[ElicitResult | CreateMessageResult | CreateMessageResultWithTools]:
+    """What an answer to one that can be asked is."""
     if isinstance(question, ElicitRequest):
-        return await context.session.send_request(question, ElicitResult, SECONDS_TO_ANSWER, related)
-    assert isinstance(question, CreateMessageRequest)  # noqa: S101 - of all others it was said above that they cannot
-    result = CreateMessageResultWithTools if question.params.tools else CreateMessageResult
-    return await context.session.send_request(question, result, SECONDS_TO_ANSWER, related)
+        return ElicitResult
+    assert isinstance(question, CreateMessageRequest)  # noqa: S101 - of all others it is said that they cannot
+    return CreateMessageResultWithTools if question.params.tools else CreateMessageResult
 
 
 def _missing(declared: ClientCapabilities, question: InputRequest) -> str | None:

@@ -80,14 +80,14 @@ async def test_all_that_a_program_offers_is_there(sample: Served, mode: str, ali
         assert "Error executing tool fail" in text_of(failed)
 
 
-@pytest.mark.parametrize(("mode", "alias"), [("auto", "sample"), ("legacy", "sample"), ("legacy", "old")])
+@pytest.mark.parametrize(("mode", "alias"), [(mode, alias) for mode in ERAS for alias in ALIASES])
 async def test_a_program_asks_the_person_in_the_middle_of_a_call(sample: Served, mode: str, alias: str) -> None:
     _, key = await sample.world.key()
     async with sample.client(key, mode=mode, alias=alias, elicitation_callback=says_blue) as client:
         assert text_of(await client.call_tool("ask")) == "accept blue"
 
 
-@pytest.mark.parametrize(("mode", "alias"), [("auto", "sample"), ("legacy", "sample"), ("legacy", "old")])
+@pytest.mark.parametrize(("mode", "alias"), [(mode, alias) for mode in ERAS for alias in ALIASES])
 async def test_a_client_that_cannot_be_asked_is_told_so(sample: Served, mode: str, alias: str) -> None:
     _, key = await sample.world.key()
     async with sample.client(key, mode=mode, alias=alias) as client:
@@ -98,7 +98,7 @@ async def test_a_client_that_cannot_be_asked_is_told_so(sample: Served, mode: st
         assert "cannot be asked" in answer or "Error executing tool ask" in answer
 
 
-@pytest.mark.parametrize(("mode", "alias"), [("auto", "sample"), ("legacy", "sample"), ("legacy", "old")])
+@pytest.mark.parametrize(("mode", "alias"), [(mode, alias) for mode in ERAS for alias in ALIASES])
 async def test_an_answer_that_holds_a_key_reaches_no_program(sample: Served, mode: str, alias: str) -> None:
     _, key = await sample.world.key()
 
