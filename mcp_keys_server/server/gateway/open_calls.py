@@ -36,8 +36,6 @@ from mcp_keys_server.server.gateway.questions import Context, ask, check_can_be_
 
 logger = logging.getLogger(__name__)
 
-FIRST_ERA_OF_RESULTS: Final = "2026-07-28"
-"""The first version in which a server asks by its result; versions are dates."""
 HOLDS_A_KEY: Final = (
     "This holds an API key of this server, which belongs in no message, so it was not passed on; if the key has been "
     "shown to anybody, revoke it"
@@ -144,11 +142,6 @@ class OpenCalls:
         finally:
             call.scope.deadline = anyio.current_time() + self._seconds
         return answer
-
-
-def is_later(version: str) -> bool:
-    """Whether it is one in which a server asks by its result."""
-    return version >= FIRST_ERA_OF_RESULTS
 
 
 async def send(client: Client, method: str, params: Message, on_progress: ProgressFnT | None = None) -> Message:

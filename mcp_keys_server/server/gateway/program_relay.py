@@ -5,40 +5,33 @@ counterpart, a question in the middle of a call, is translated here, or the call
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from anyio.abc import TaskGroup
 from mcp.client.client import Client
-from mcp.server.caching import CacheableMethod, CacheHint
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
-from mcp_types import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    INVALID_REQUEST,
-    CallToolRequestParams,
-    CompleteRequestParams,
-    GetPromptRequestParams,
-    PaginatedRequestParams,
-    ReadResourceRequestParams,
-    RequestParams,
-)
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, RequestParams
 
 from mcp_keys_server.auth.guard import principal_of
 from mcp_keys_server.auth.open_responses import OpenResponses
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.records import Principal
+from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.lasting_calls import LastingCall, Message, ParkedCalls
-from mcp_keys_server.server.gateway.open_calls import OpenCall, OpenCalls, is_later, send
+from mcp_keys_server.server.gateway.likeness import SET_LEVEL, SUBSCRIBE, UNSUBSCRIBE, is_later, server_like
+from mcp_keys_server.server.gateway.open_calls import OpenCall, OpenCalls, send
 from mcp_keys_server.server.gateway.questions import Context, ask, check_can_be_asked, parse_question, questions_of
 from mcp_keys_server.server.gateway.seal import Seal
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from mcp_keys_server.server.gateway.usage import Call, UsageBook
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 logger = logging.getLogger(__name__)
 
@@ -50,17 +43,6 @@ MOST_PAGES: Final = 100
 MOST_ROUNDS: Final = 20
 """Of questions in one call."""
 _SECONDS_BETWEEN_ROUNDS: Final = 0.25
-_RELAYED: Final[Mapping[str, Mapping[str, type[RequestParams]]]] = {
-    "tools": {"tools/list": PaginatedRequestParams, "tools/call": CallToolRequestParams},
-    "resources": {
-        "resources/list": PaginatedRequestParams,
-        "resources/templates/list": PaginatedRequestParams,
-        "resources/read": ReadResourceRequestParams,
-    },
-    "prompts": {"prompts/list": PaginatedRequestParams, "prompts/get": GetPromptRequestParams},
-    "completions": {"completion/complete": CompleteRequestParams},
-}
-"""By the capability without which an upstream has none of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +64,13 @@ class Relay:
         around: Surroundings,
         user_id: str,
         calls: OpenCalls,
+        announcements: Announcements,
         in_use: Callable[[], AbstractAsyncContextManager[Client]],
     ) -> None:
         self._around = around
         self._user_id = user_id
         self._calls = calls
+        self._announcements = announcements
         self._in_use = in_use
         self._parked = ParkedCalls()
         self._tasks: TaskGroup | None = None
@@ -100,21 +84,7 @@ class Relay:
 
     def server(self, client: Client) -> Server[Any]:
         """A server that says of itself what the upstream says of itself, and offers of it what is relayed here."""
-        told = client.server_info
-        server: Server[Any] = Server(
-            told.name if told else self._around.alias,
-            version=told.version if told else "",
-            title=told.title if told else None,
-            instructions=client.instructions,
-            # For upstreams of the handshake era, which do not say how long anything holds.
-            cache_hints=dict.fromkeys(get_args(CacheableMethod), CacheHint(ttl_ms=0, scope="private")),
-            get_tool_input_schema=lambda _: None,
-        )
-        for capability, methods in _RELAYED.items():
-            if getattr(client.server_capabilities, capability) is not None:
-                for method, params in methods.items():
-                    server.add_request_handler(method, params, self._forward)
-        return server
+        return server_like(client, self._around.alias, self._forward)
 
     async def _forward(self, context: Context, _: RequestParams) -> Message:
         assert context.request is not None  # noqa: S101 - over HTTP there is always one
@@ -139,20 +109,7 @@ class Relay:
     async def _answer(self, context: Context, principal: Principal, call: Call) -> Message:
         params = {name: value for name, value in (context.params or {}).items() if name != "_meta"}
         self._open_state(principal, params)
-        lasting = self._parked.take_up(params)
-        async with self._in_use() as client:
-            if lasting is None and context.method == "tools/call":
-                await self._check_tool(client, principal, params["name"])
-                if is_later(context.protocol_version) and not is_later(client.protocol_version):
-                    lasting = self._begin(context, params)
-            if lasting is not None:
-                result = await self._follow(lasting, context)
-            else:
-                result = await self._calls.put(client, OpenCall(context), params)
-            if result.get("resultType") == "input_required":
-                if is_later(context.protocol_version):
-                    return self._asking(context, principal, result)
-                result = await self._ask_and_go_on(client, context, params, result)
+        result = await self._relayed(context, principal, params)
         if context.method == "tools/list":
             result["tools"] = list(await self._around.rules.shown(principal, result["tools"]))
         if "cacheScope" in result:  # what is shown depends on the key, so no other client may keep it
@@ -161,6 +118,33 @@ class Relay:
             result.setdefault("resultType", "complete")  # which an upstream of the handshake era does not say
         if result.get("isError"):
             call.failed("the tool answered with an error")
+        return result
+
+    async def _relayed(self, context: Context, principal: Principal, params: Message) -> Message:
+        lasting = self._parked.take_up(params)
+        async with self._in_use() as client:
+            if lasting is None and context.method == "tools/call":
+                await self._check_tool(client, principal, params["name"])
+                if is_later(context.protocol_version) and not is_later(client.protocol_version):
+                    lasting = self._begin(context, params)
+            if lasting is not None:
+                return await self._follow(lasting, context, principal)
+            if context.method in (SUBSCRIBE, UNSUBSCRIBE, SET_LEVEL):
+                return await self._listen(client, context, params)
+            result = await self._calls.put(client, OpenCall(context), params)
+            if result.get("resultType") != "input_required":
+                return result
+            if is_later(context.protocol_version):
+                return self._asking(context, principal, result)
+            return await self._ask_and_go_on(client, context, params, result)
+
+    async def _listen(self, client: Client, context: Context, params: Message) -> Message:
+        """What a session wants to be told unasked, which for the upstream all sessions of its user want together."""
+        announcements, result = self._announcements, Message()
+        if context.method != UNSUBSCRIBE or not announcements.is_watched(params["uri"], besides=context):
+            agreed = announcements.agreed(context.method, params)
+            result = await self._calls.put(client, OpenCall(context), agreed)
+        announcements.note(context, params)
         return result
 
     def _begin(self, context: Context, params: Message) -> LastingCall:
@@ -177,10 +161,10 @@ class Relay:
         self._tasks.start_soon(lasting.run, work)
         return lasting
 
-    async def _follow(self, lasting: LastingCall, context: Context) -> Message:
+    async def _follow(self, lasting: LastingCall, context: Context, principal: Principal) -> Message:
         lasting.context = context
         news = await lasting.news()
-        return news if isinstance(news, dict) else self._parked.park(lasting, news)
+        return news if isinstance(news, dict) else self._sealed(principal, self._parked.park(lasting, news))
 
     async def _check_tool(self, client: Client, principal: Principal, name: str) -> None:
         rules = self._around.rules
@@ -218,6 +202,9 @@ class Relay:
         """The upstream's questions as the answer to a client that asks them itself and calls again."""
         for raw in questions_of(result).values():
             check_can_be_asked(context, parse_question(raw))
+        return self._sealed(principal, result)
+
+    def _sealed(self, principal: Principal, result: Message) -> Message:
         if result.get("requestState") is not None:
             result["requestState"] = self._around.seal.seal(result["requestState"], *self._bound_to(principal))
         return result

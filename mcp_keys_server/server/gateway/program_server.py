@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import SESSION_NOT_FOUND, TRY_AGAIN, refusal
 from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.child_family import ProcessTable
 from mcp_keys_server.server.gateway.child_process import Child, spawned
 from mcp_keys_server.server.gateway.child_start import MEBIBYTE, Spawn
@@ -106,8 +107,10 @@ class ProgramServer:
             start_seconds=upstream.start_seconds,
             idle_seconds=upstream.idle_seconds,
         )
-        process = UserProcess(label, calls, habits)
-        user = GatewayUser(process, Relay(around, user_id, calls, process.in_use), self._ground.security)
+        announcements = Announcements()
+        process = UserProcess(label, calls, announcements, habits)
+        relay = Relay(around, user_id, calls, announcements, process.in_use)
+        user = GatewayUser(process, relay, self._ground.security)
         self._users[user_id] = user
         self._new_users.put_nowait(user)
         return user

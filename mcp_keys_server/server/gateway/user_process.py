@@ -17,6 +17,7 @@ from mcp_types import Implementation
 import mcp_keys_server
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import McpKeysError
+from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.child_process import Child
 from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
@@ -55,10 +56,13 @@ class Habits:
 class UserProcess:
     """Everything of it happens in one task, ``keep``, because the SDK's client has to end in the task that began it."""
 
-    def __init__(self, label: str, calls: OpenCalls, habits: Habits, *, clock: Clock = utc_now) -> None:
-        """The label stands in the log and in what callers are told."""
+    def __init__(
+        self, label: str, calls: OpenCalls, announcements: Announcements, habits: Habits, *, clock: Clock = utc_now
+    ) -> None:
+        """The label stands in the log."""
         self._label = label
         self._calls = calls
+        self._announcements = announcements
         self._habits = habits
         self._clock = clock
         self._wanted = asyncio.Event()
@@ -158,9 +162,12 @@ class UserProcess:
                 cache=None,
                 sampling_callback=self._calls.on_sampling,
                 elicitation_callback=self._calls.on_elicitation,
+                logging_callback=self._announcements.on_log,
+                message_handler=self._announcements.on_message,
             )
             try:
                 async with client:
+                    await self._announcements.on_start(client)
                     self._run(client)
                     await self._until_idle()
                     self._client = None

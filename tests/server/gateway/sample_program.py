@@ -17,7 +17,13 @@ from mcp_types import (
     ElicitRequest,
     ElicitRequestFormParams,
     ElicitResult,
+    EmptyResult,
     InputRequiredResult,
+    LoggingMessageNotification,
+    LoggingMessageNotificationParams,
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
 )
 from pydantic import BaseModel
 
@@ -77,6 +83,15 @@ async def ask(context: Context) -> str | InputRequiredResult:
 
 
 @server.tool()
+async def announce(context: Context, uri: str) -> None:
+    """Say unasked, first that and then what has changed."""
+    session = context.request_context.session
+    data = LoggingMessageNotificationParams(level="info", data="it is announced")
+    await session.send_notification(LoggingMessageNotification(params=data))
+    await session.send_resource_updated(uri)
+
+
+@server.tool()
 def fail() -> None:
     """Never works."""
     raise ValueError("it does not work")
@@ -115,9 +130,17 @@ async def complete(_: object, argument: CompletionArgument, __: object) -> Compl
     return Completion(values=[f"{argument.value}!"])
 
 
+async def agree(_: object, __: object) -> EmptyResult:
+    return EmptyResult()
+
+
 async def serve_the_handshake_era() -> None:
+    low = server._lowlevel_server
+    low.add_request_handler("resources/subscribe", SubscribeRequestParams, agree)
+    low.add_request_handler("resources/unsubscribe", UnsubscribeRequestParams, agree)
+    low.add_request_handler("logging/setLevel", SetLevelRequestParams, agree)
     async with stdio_server() as (incoming, outgoing):
-        await serve_loop(server._lowlevel_server, incoming, outgoing, lifespan_state={})
+        await serve_loop(low, incoming, outgoing, lifespan_state={})
 
 
 if __name__ == "__main__":

@@ -7,13 +7,15 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from mcp.client.session import ClientRequestContext
+from mcp.client.session import ClientRequestContext, IncomingMessage
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     CallToolResult,
     ElicitRequestParams,
     ElicitResult,
+    LoggingMessageNotification,
     PromptReference,
+    ResourceUpdatedNotification,
     TextContent,
     TextResourceContents,
 )
@@ -51,12 +53,13 @@ async def test_all_that_a_program_offers_is_there(sample: Served, mode: str, ali
         assert (client.server_info.name, client.server_info.version) == ("sample", "7")
         assert client.instructions == "Use it for tests."
         offered = client.server_capabilities.model_dump(exclude_none=True)
+        asks_before = (mode, alias) == ("legacy", "old")  # what there is in the handshake era alone
         assert offered == {
             "completions": {},
             "prompts": {"list_changed": False},
-            "resources": {"subscribe": False, "list_changed": False},
+            "resources": {"subscribe": asks_before, "list_changed": False},
             "tools": {"list_changed": False},
-        }
+        } | ({"logging": {}} if asks_before else {})
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert tools["note"].description == "Remember something, and say all that was remembered."
         assert text_of(await client.call_tool("note", {"text": "one"})) == "one"
@@ -218,3 +221,47 @@ async def _comes(mark: Path) -> None:
         while not mark.exists():
             await anyio.sleep(0.01)
     assert mark.read_text() == "cancelled"
+
+
+@pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")  # no one who speaks this era can help it
+async def test_what_a_program_says_unasked_goes_to_the_sessions_that_want_it(sample: Served) -> None:
+    """Of the handshake era, and as long as no restart comes between, or one does."""
+    (_, key), heard = await sample.world.key(), []
+    changed = anyio.Event()
+
+    async def hear(message: IncomingMessage) -> None:
+        heard.append(message)
+        if isinstance(message, ResourceUpdatedNotification):
+            changed.set()
+
+    async with (
+        sample.client(key, mode="legacy", alias="old", message_handler=hear) as client,
+        sample.client(key, mode="legacy", alias="old", message_handler=hear) as other,
+    ):
+        assert client.server_capabilities.resources
+        assert client.server_capabilities.resources.subscribe
+        assert client.server_capabilities.logging is not None
+        for each in (client, other):
+            await each.session.subscribe_resource("sample://one")
+        await other.session.unsubscribe_resource("sample://one")
+        await client.session.set_logging_level("info")
+        await other.session.set_logging_level("error")
+        for restarts in range(2):
+            if restarts:
+                with pytest.raises(MCPError, match="ended during the call"):
+                    await client.call_tool("end", {"code": 0})
+                with anyio.fail_after(20):
+                    while True:
+                        try:
+                            await client.list_tools()
+                            break
+                        except MCPError:
+                            await anyio.sleep(0.1)
+            heard.clear()
+            await client.call_tool("announce", {"uri": "sample://one"})
+            with anyio.fail_after(10):
+                await changed.wait()
+            changed = anyio.Event()
+            said = [it.params.data for it in heard if isinstance(it, LoggingMessageNotification)]
+            assert said == ["it is announced"]
+            assert len([it for it in heard if isinstance(it, ResourceUpdatedNotification)]) == 1
