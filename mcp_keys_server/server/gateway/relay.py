@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,14 +109,9 @@ class Relay:
             return
         params = {"requestId": asked.request_id, "reason": "the call was ended"}
         content = json.dumps({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
-        with anyio.CancelScope(shield=True), anyio.move_on_after(SECONDS_TO_CANCEL):
-            try:
-                async with self._connection.opened(
-                    "POST", asked.fields, asked.headers, content, seconds=SECONDS_TO_CANCEL
-                ):
-                    pass
-            except TroubleError:
-                pass
+        with anyio.CancelScope(shield=True), suppress(TroubleError):
+            async with self._connection.opened("POST", asked.fields, asked.headers, content, seconds=SECONDS_TO_CANCEL):
+                pass  # whatever it answers
 
     def _refuse_what_is_not_for_clients(self, got: RemoteAnswer) -> None:
         status = got.status

@@ -172,6 +172,8 @@ class RemoteServer:
                 await self._relay.pass_on(asked, answer)
             except TroubleError as error:
                 trouble = error
+                if error.trouble is Trouble.SILENT:
+                    await self._relay.cancel(asked)
             except anyio.get_cancelled_exc_class():
                 if not client.gone:
                     # The key has ended. In the legacy era nobody can tell that from a client that will come back.
@@ -179,8 +181,6 @@ class RemoteServer:
                 raise
             group.cancel_scope.cancel()
         if trouble is not None:
-            if trouble.trouble is Trouble.SILENT:
-                await self._relay.cancel(asked)
             raise trouble
 
 

@@ -31,6 +31,7 @@ async def tool_pages(
         TroubleError: They cannot be listed.
     """
     pages: list[Sequence[Definition]] = []
+    problem: BaseException | None = None
     try:
         with anyio.fail_after(seconds):
             async with connected as client:
@@ -43,11 +44,9 @@ async def tool_pages(
                     if cursor is None:
                         break
     except* (MCPError, httpx2.HTTPError, ValueError, OSError) as errors:  # a TimeoutError is an OSError
-        raise TroubleError(Trouble.UNREACHABLE, f"its tools cannot be listed: {_first(errors)}") from None
+        problem = errors
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    if problem is not None:
+        raise TroubleError(Trouble.UNREACHABLE, f"its tools cannot be listed: {problem}")
     return pages
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

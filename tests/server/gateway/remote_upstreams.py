@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import httpcore2
 from starlette.types import Message, Scope
 
 from mcp_keys_server.auth.guard import PRINCIPAL
-from mcp_keys_server.core.api_key import KeyMint, contains_api_key
+from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.grant import Grant
 from mcp_keys_server.core.records import Principal
@@ -25,10 +27,15 @@ from mcp_keys_server.upstreams import RemoteUpstream
 
 ALIAS = "tickets"
 A_KEY = KeyMint(b"a secret of these tests").mint().reveal()
+
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream"}
+
+
+def holds_key(text: str) -> bool:
+    return A_KEY in text
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,12 @@ class Connection:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         await self.begin(status, content_length=str(len(content)), **headers)
         await self.write(content)
+
+    def reset(self) -> None:
+        """Break off, so that the other side sees no orderly end."""
+        connected: socket.socket = self._writer.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
 
     async def until_closed(self) -> None:
         with suppress(OSError):
@@ -284,7 +297,7 @@ async def a_gateway(
     usage, pins = UsageBook(), KeptPins()
     rules = ToolRules(ALIAS, described, reserved, pins)
     seal = Seal(b"shared by all processes")
-    server = RemoteServer(ALIAS, described, rules, seal, usage, contains_api_key, network=network)
+    server = RemoteServer(ALIAS, described, rules, seal, usage, holds_key, network=network)
     try:
         yield Gateway(server, usage, pins)
     finally:

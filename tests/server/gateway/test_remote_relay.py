@@ -4,12 +4,15 @@ import json
 import logging
 import subprocess
 import sys
+from base64 import b64encode
 from typing import Any
 
 import anyio
 import pytest
 from starlette.types import Message
 
+from mcp_keys_server.server.gateway.posted_message import posted
+from mcp_keys_server.server.gateway.relay_trouble import Trouble, TroubleError
 from tests.server.gateway.remote_upstreams import (
     A_KEY,
     ALIAS,
@@ -164,6 +167,23 @@ async def test_a_message_has_its_content_type_and_its_bounds() -> None:
         assert len(upstream.requests) == 2
 
 
+async def test_a_message_comes_in_pieces_and_in_time() -> None:
+    pieces = [b'{"jsonrpc":"2.0",', b'"id":1,"method":"ping"}']
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
+
+    async def receive() -> Message:
+        if not pieces:
+            await anyio.sleep_forever()
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces) or late}
+
+    late = False
+    assert (await posted(scope, receive)).method == "ping"
+    pieces, late = [b"{"], True
+    with pytest.raises(TroubleError) as raised:
+        await posted(scope, receive, seconds=0.01)
+    assert raised.value.trouble is Trouble.TOO_SLOW
+
+
 async def test_a_client_that_leaves_before_it_has_said_anything_gets_nothing() -> None:
     async with an_upstream(pong) as upstream, a_gateway(upstream) as gateway:
         waiting = gateway.open(b"")
@@ -223,11 +243,12 @@ async def test_a_key_is_found_however_its_letters_are_written() -> None:
         ("baggage", f"a={A_KEY}"),
         ("baggage", "a=" + "".join(f"%{ord(letter):02x}" for letter in A_KEY)),
         ("mcp_param_place", A_KEY),
-        ("mcp_param_place", "=?base64?bWh1X0FCQ0RFRkdIQUJDREVGR0hBQkNERUZHSEFCQ0RFRkdIQUJDREVGR0hBQkNERUZHSA==?="),
+        ("mcp_param_place", f"=?base64?{b64encode(A_KEY.encode()).decode()}?="),
         ("tracestate", A_KEY),
         ("mcp_name", A_KEY),
         ("last_event_id", A_KEY),
     ],
+    ids=["baggage", "escaped baggage", "a parameter", "a wrapped parameter", "tracestate", "a name", "an event"],
 )
 async def test_a_header_that_holds_a_key_goes_nowhere(name: str, value: str) -> None:
     async with an_upstream(pong) as upstream, a_gateway(upstream) as gateway:

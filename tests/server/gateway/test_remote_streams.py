@@ -1,7 +1,6 @@
 """Streams between a client and a server somewhere else: sessions, events, silence and ends."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from tests.server.gateway.remote_upstreams import (
     JSON,
     LEGACY,
     MODERN,
-    Answer,
     Answering,
     Connection,
     Request,
@@ -56,6 +54,8 @@ class Peak:
     """The most memory that this process has had since, beyond what it had."""
 
     def __init__(self) -> None:
+        if not Path("/proc/self/clear_refs").exists():
+            pytest.skip("only Linux says how much memory a process has had")
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
         self._before = peak_megabytes()
 
@@ -285,6 +285,21 @@ async def test_a_header_that_cannot_be_sent_is_told_of(header: str, caplog: pyte
         assert "a header for it, as configured, cannot be sent" in caplog.text
 
 
+async def test_a_connection_that_breaks_is_told_of() -> None:
+    async def answering(asked: Request, connection: Connection) -> None:
+        if asked.message["method"] != "ping":
+            await connection.begin(**EVENTS)
+            await connection.write(b": here\n\n")
+            await anyio.sleep(0.05)
+        connection.reset()
+
+    async with an_upstream(answering) as upstream, a_gateway(upstream) as gateway:
+        answer = await gateway.ask(request())
+        assert (answer.status, answer.said) == (502, "the server behind 'tickets' broke off its answer; try again")
+        told = await gateway.ask(call())
+        assert (told.complete, [it["error"]["message"] for it in told.events]) == (True, [answer.said])
+
+
 async def test_half_an_answer_is_not_taken_for_the_whole() -> None:
     async def answering(asked: Request, connection: Connection) -> None:
         kind = EVENTS if asked.message["params"].get("events") else JSON
@@ -425,18 +440,15 @@ async def test_what_is_not_to_be_cancelled_is_only_left(asked: dict[str, Any]) -
         assert len(upstream.requests) == 1
 
 
-async def test_a_call_of_the_legacy_era_that_is_given_up_is_cancelled() -> None:
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_call_of_the_legacy_era_that_is_given_up_is_cancelled(*, answers: bool) -> None:
     async def answering(asked: Request, connection: Connection) -> None:
-        if asked.message["method"] == "notifications/cancelled":
-            await connection.answer(500)
-        else:
+        if asked.message["method"] == "tools/call":
             await silence(asked, connection)
+        elif answers:
+            await connection.answer(500)
 
     async with an_upstream(answering) as upstream, a_gateway(upstream, call_seconds=0.2) as gateway:
-        answer: Answer = await gateway.ask(call())
+        answer = await gateway.ask(call())
         assert answer.status == 504
         assert cancelled(upstream) == [1]
-    async with an_upstream(pong) as upstream:
-        url = upstream.url
-    async with a_gateway(url) as gateway:
-        assert json.loads((await gateway.ask(call())).body)["id"] == 1

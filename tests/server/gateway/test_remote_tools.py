@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_keys_server.server.gateway.tool_listing import MOST_PAGES
 from tests.server.gateway.remote_upstreams import (
     ALIAS,
     EVENTS,
@@ -224,6 +225,23 @@ async def test_a_call_is_not_made_when_the_tools_cannot_be_listed(answering: Ans
         assert (answer.status, answer.json["id"]) == (502, 1)
         assert gateway.usage.uses[ALIAS, "ada"].last_error == answer.said
         assert b"tools/call" not in b"".join(it.body for it in upstream.requests)
+
+
+async def test_a_call_is_not_made_when_the_server_is_not_there() -> None:
+    async with an_upstream(pong) as upstream:
+        pass
+    async with a_gateway(upstream, pin_descriptions=True) as gateway:
+        assert (await gateway.ask(call("read"))).status == 502
+
+
+async def test_a_listing_without_an_end_is_ended() -> None:
+    async def answering(asked: Request, connection: Connection) -> None:
+        endless = an_mcp_server(*[[tool("read")]] * (MOST_PAGES + 5))
+        await endless(asked, connection)
+
+    async with an_upstream(answering) as upstream, a_gateway(upstream, pin_descriptions=True) as gateway:
+        assert (await gateway.ask(call("read"))).status == 200
+        assert asked_for(upstream.requests).count("tools/list") == MOST_PAGES
 
 
 async def test_a_listing_is_not_shown_when_nobody_can_say_what_has_changed() -> None:
