@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import anyio
 from starlette.types import Receive, Scope
@@ -92,8 +92,8 @@ def parse_message(body: bytes) -> Message:
         TroubleError: It is not one message.
     """
     try:
-        parsed = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
-        # A number that is too large has become infinite, which is no JSON.
+        parsed = json.loads(body.decode("utf-8"))
+        # Python reads infinity and what is no number, also as what becomes of a number that is too large.
         text = json.dumps(parsed, allow_nan=False, separators=(",", ":"))
     except _TOO_DEEP:
         raise TroubleError(Trouble.NOT_JSON) from None
@@ -107,10 +107,6 @@ def parse_message(body: bytes) -> Message:
         None if method is None else parsed.get("id"),
         params if isinstance(params, dict) else {},
     )
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _is_a_message(parsed: Mapping[str, Any]) -> bool:

@@ -164,5 +164,5 @@ class TroubleLog:
         left_out = self._left_out.pop(error.trouble, 0)
         more = f" ({left_out} more times since this was told last)" if left_out else ""
         # As ASCII, in which nothing that a stranger sent can begin a line of its own.
-        reason = ascii(redact(str(error)[:LONGEST_REASON]))[1:-1]
+        reason = ascii(redact(str(error))[:LONGEST_REASON])[1:-1]
         logger.warning("upstream %s: %s%s", self._alias, reason, more)

@@ -67,6 +67,8 @@ class RemoteServer:
         self._open_streams: Counter[str] = Counter()
         self._listing = anyio.Lock()
         self._listed_at: float | None = None
+        self._not_listed: TroubleError | None = None
+        """Why, if the last time it came to nothing."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] not in ("POST", "GET", "DELETE"):
@@ -119,19 +121,21 @@ class RemoteServer:
 
     async def _list_tools(self, principal: Principal, tool: str) -> None:
         async with self._listing:  # whoever comes meanwhile finds it done
-            listed_at = self._listed_at
-            recently = listed_at is not None and monotonic() - listed_at < SECONDS_BETWEEN_LISTINGS
-            if recently or not self._rules.needs_listing(tool):
+            if not self._rules.needs_listing(tool):
                 return
-            self._listed_at = monotonic()
-            connected = self.connected(user_id=principal.user_id, key_id=principal.key_id)
-            try:
-                pages = await tool_pages(connected)
-            except TroubleError as error:
-                self._usage.note_error(self._alias, principal.user_id, sentence(error.trouble, self._alias))
-                raise
-            for page in pages:
-                await shown_tools(self._rules, principal, page)
+            now = monotonic()
+            if self._listed_at is None or now - self._listed_at >= SECONDS_BETWEEN_LISTINGS:
+                self._listed_at, self._not_listed = now, None
+                connected = self.connected(user_id=principal.user_id, key_id=principal.key_id)
+                try:
+                    for page in await tool_pages(connected):
+                        await shown_tools(self._rules, principal, page)
+                except TroubleError as error:
+                    self._not_listed = error
+            if self._not_listed is not None:
+                trouble = self._not_listed.trouble
+                self._usage.note_error(self._alias, principal.user_id, sentence(trouble, self._alias))
+                raise TroubleError(trouble, str(self._not_listed))
 
     @contextmanager
     def _counted(self, asked: Asked) -> Iterator[None]:

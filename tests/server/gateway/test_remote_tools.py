@@ -224,6 +224,9 @@ async def test_a_call_is_not_made_when_the_tools_cannot_be_listed(answering: Ans
         answer = await gateway.ask(call("read"))
         assert (answer.status, answer.json["id"]) == (502, 1)
         assert gateway.usage.uses[ALIAS, "ada"].last_error == answer.said
+        count = len(upstream.requests)
+        assert (await gateway.ask(call("read"))).json == answer.json  # without asking again so soon
+        assert len(upstream.requests) == count
         assert b"tools/call" not in b"".join(it.body for it in upstream.requests)
 
 
