@@ -21,7 +21,7 @@ TOOLS_CALL: Final = "tools/call"
 TOOLS_LIST: Final = "tools/list"
 _NOTIFICATIONS: Final = "notifications/"
 _FIELDS: Final = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
-_TOO_DEEP: Final = (ValueError, RecursionError)
+_UNREADABLE: Final = (ValueError, RecursionError)
 
 
 class ClientGoneError(Exception):
@@ -95,7 +95,7 @@ def parse_message(body: bytes) -> Message:
         parsed = json.loads(body.decode("utf-8"))
         # Python reads infinity and what is no number, also as what becomes of a number that is too large.
         text = json.dumps(parsed, allow_nan=False, separators=(",", ":"))
-    except _TOO_DEEP:
+    except _UNREADABLE:
         raise TroubleError(Trouble.NOT_JSON) from None
     if not isinstance(parsed, dict) or not _is_a_message(parsed):
         raise TroubleError(Trouble.NOT_A_MESSAGE)

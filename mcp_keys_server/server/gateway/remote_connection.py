@@ -68,7 +68,7 @@ class RemoteConnection:
             request = httpcore2.Request(
                 method,
                 httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=[(b"host", url.netloc), *headers, *lengths, *_OURS, *self._headers(fields)],
+                headers=[(b"host", url.netloc), *lengths, *self._with_ours(headers, fields)],
                 content=body,
                 extensions={"timeout": {"connect": SECONDS_TO_CONNECT, "write": SECONDS_TO_SEND}},
             )
@@ -99,7 +99,7 @@ class RemoteConnection:
         Raises:
             BaseException: Whatever the SDK makes of a server that does not do as it should.
         """
-        headers = [*_OURS, *self._headers(fields)]
+        headers = self._with_ours((), fields)
         async with (
             checked_http(self._pool, headers, seconds=seconds) as http,
             Client(
@@ -117,11 +117,13 @@ class RemoteConnection:
         escaped = {name: quote(value, safe="") for name, value in fields.items()}
         return httpx2.URL(self._upstream.url.filled(**escaped))
 
-    def _headers(self, fields: Mapping[str, str]) -> Headers:
-        return [
-            (name.encode("ascii"), value.filled(**fields).encode("latin-1"))
+    def _with_ours(self, headers: Headers, fields: Mapping[str, str]) -> Headers:
+        operators = {
+            name.lower().encode("ascii"): value.filled(**fields).encode("latin-1")
             for name, value in self._upstream.headers.items()
-        ]
+        }
+        others = [(name, value) for name, value in (*headers, *_OURS) if name not in operators]
+        return [*others, *operators.items()]
 
 
 class RemoteAnswer:

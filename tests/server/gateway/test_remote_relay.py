@@ -126,6 +126,14 @@ async def test_the_operators_headers_and_address_are_filled_for_each_key() -> No
         assert asked.header("x-user") == f"ada at {ALIAS} with key1"
 
 
+async def test_the_operators_headers_come_before_all_others() -> None:
+    headers = {"User-Agent": "ours", "BAGGAGE": "a=1"}
+    async with an_upstream(pong) as upstream, a_gateway(upstream, headers=headers) as gateway:
+        await gateway.ask(request(), baggage="a=2", user_agent="theirs")
+        (asked,) = upstream.requests
+        assert (asked.header("user-agent"), asked.header("baggage")) == ("ours", "a=1")
+
+
 async def test_a_message_is_written_anew() -> None:
     body = '{ "jsonrpc":"2.0", "id":"a", "method":"tools/list", "method":"ping", "params":{"ü": 1.50} }'.encode()
     async with an_upstream(pong) as upstream, a_gateway(upstream) as gateway:

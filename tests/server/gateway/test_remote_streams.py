@@ -99,7 +99,7 @@ async def test_a_session_belongs_to_the_key_it_was_opened_with() -> None:
         assert len(upstream.requests) == 2
 
 
-@pytest.mark.parametrize("session", ["a b", "a\xe9", "", "a" * 1025])
+@pytest.mark.parametrize("session", ["a b", "a\xe9", "", "a" * 1025, "a\r\nmcp-session-id: b"])
 async def test_a_session_id_that_is_none_is_not_passed_on(session: str) -> None:
     answering = always(200, result(), mcp_session_id=session, **JSON)
     async with an_upstream(answering) as upstream, a_gateway(upstream) as gateway:
@@ -286,17 +286,22 @@ async def test_a_header_that_cannot_be_sent_is_told_of(header: str, caplog: pyte
 
 
 async def test_a_connection_that_breaks_is_told_of() -> None:
+    seen = asyncio.Event()
+
     async def answering(asked: Request, connection: Connection) -> None:
         if asked.message["method"] != "ping":
             await connection.begin(**EVENTS)
             await connection.write(b": here\n\n")
-            await anyio.sleep(0.05)
+            await seen.wait()
         connection.reset()
 
     async with an_upstream(answering) as upstream, a_gateway(upstream) as gateway:
         answer = await gateway.ask(request())
         assert (answer.status, answer.said) == (502, "the server behind 'tickets' broke off its answer; try again")
-        told = await gateway.ask(call())
+        waiting = gateway.open(call())
+        await waiting.until(lambda answer: bool(answer.body))
+        seen.set()
+        told = await waiting.end()
         assert (told.complete, [it["error"]["message"] for it in told.events]) == (True, [answer.said])
 
 
@@ -325,11 +330,11 @@ async def test_half_an_event_is_not_ended_by_another() -> None:
 
 
 async def test_a_call_without_a_sign_of_life_is_given_up() -> None:
-    async with an_upstream(silence) as upstream, a_gateway(upstream, call_seconds=0.2) as gateway:
+    async with an_upstream(silence) as upstream, a_gateway(upstream, call_seconds=0.5) as gateway:
         answer = await gateway.ask(request(request_id="x"), mcp_protocol_version=MODERN)
         assert (answer.status, answer.json["id"], answer.code) == (504, "x", -32603)
         await until_hung_up(upstream)
-    async with an_upstream(quiet_stream) as upstream, a_gateway(upstream, call_seconds=0.2) as gateway:
+    async with an_upstream(quiet_stream) as upstream, a_gateway(upstream, call_seconds=0.5) as gateway:
         answer = await gateway.ask(call(), mcp_protocol_version=MODERN)
         assert (answer.status, answer.complete) == (200, True)
         assert [(it["id"], it["error"]["code"]) for it in answer.events] == [(1, -32603)]
@@ -344,12 +349,12 @@ async def test_a_call_without_a_sign_of_life_is_given_up() -> None:
 async def test_a_stream_may_be_silent_and_is_counted_beside_the_calls(asked: dict[str, Any]) -> None:
     async with (
         an_upstream(quiet_stream) as upstream,
-        a_gateway(upstream, call_seconds=0.05, calls_at_once=2) as gateway,
+        a_gateway(upstream, call_seconds=0.5, calls_at_once=2) as gateway,
     ):
         streams = [gateway.open(**asked) for _ in range(2)]
         for stream in streams:
             await stream.until(lambda answer: bool(answer.body))
-        await anyio.sleep(0.2)
+        await anyio.sleep(0.7)  # longer than a call may take
         assert not any(stream.task.done() for stream in streams)
         third = await gateway.ask(**asked)
         assert (third.status, third.code, third.headers["retry-after"]) == (429, -32000, "5")
@@ -448,7 +453,7 @@ async def test_a_call_of_the_legacy_era_that_is_given_up_is_cancelled(*, answers
         elif answers:
             await connection.answer(500)
 
-    async with an_upstream(answering) as upstream, a_gateway(upstream, call_seconds=0.2) as gateway:
+    async with an_upstream(answering) as upstream, a_gateway(upstream, call_seconds=0.5) as gateway:
         answer = await gateway.ask(call())
         assert answer.status == 504
         assert cancelled(upstream) == [1]
