@@ -1,6 +1,7 @@
 """What the settings may hold, where their type alone does not say it."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,11 @@ def expanded(path: Path) -> Path:
         return path.expanduser().absolute()
     except RuntimeError:
         raise ValueError("'~' stands for the home of a user who does not exist") from None
+
+
+def is_root() -> bool:
+    """Whether this process may do everything here, and become anybody."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def _words(value: object) -> object:
@@ -84,7 +90,7 @@ def _uids(value: object) -> object:
     found = _UIDS.fullmatch(value)
     if found is None or not 0 < int(found[1]) <= int(found[2]) <= _MOST_UIDS:
         raise ValueError("FIRST-LAST, two user ids, neither of them 0, or 'none'")
-    return range(int(found[1]), int(found[2]) + 1)
+    return range(int(found[1]), int(found[2]) + 1) if is_root() else None
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
@@ -95,4 +101,4 @@ HeaderName = Annotated[str, AfterValidator(_header_name)]
 PublicUrl = Annotated[str, AfterValidator(_origin_only)]
 Folder = Annotated[Path, AfterValidator(expanded)]
 Uids = Annotated[range | None, BeforeValidator(_uids)]
-"""User ids; only those of processes that run as root can be chosen."""
+"""User ids. None: a process that is not root's has its own for all that it starts."""

@@ -1,6 +1,5 @@
 """What an operator can set: by a flag, ``MCP_KEYS_<NAME>`` in the environment or ``<name>`` in a TOML file."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -28,6 +27,7 @@ from mcp_keys_server.setting_rules import (
     Uids,
     by_rule,
     expanded,
+    is_root,
 )
 from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS
 from mcp_keys_server.stores.postgres.url import PostgresUrl, is_url
@@ -51,7 +51,7 @@ KeyTag = Annotated[str, by_rule(parse_tag)]
 
 def _data_dir() -> Path:
     # Nobody else can enter root's home, and the programs are to run as somebody else.
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
+    if is_root():
         return Path("/var/lib/mcp-keys-server")
     return platformdirs.user_data_path("mcp-keys-server", appauthor=False)
 

@@ -2,6 +2,8 @@
 
 import os
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,21 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from mcp_keys_server.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, Settings, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsSource:
+    """Where the settings of a run come from, to be read again."""
+
+    config: Path | None
+    flags: Mapping[str, Any]
+
+    def load(self) -> Settings:
+        """
+        Raises:
+            SettingsError: One of them is unknown or cannot be used.
+        """
+        return load_settings(config=self.config, **self.flags)
 
 
 def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # noqa: ANN401 - judged here

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mcp_keys_server.cli.configuration import load_settings
+from mcp_keys_server.cli.configuration import SettingsSource
 from mcp_keys_server.core.policy import KeyPolicy
 from mcp_keys_server.key_ring import KeyRing, open_key_ring
 from mcp_keys_server.server.addresses import public_url
@@ -29,6 +29,20 @@ def with_settings(*flags: str) -> Callable[[Command], Command]:
     """Give a command its settings as its first argument, made of these flags of its own and of the common ones."""
 
     def decorate(command: Command) -> Command:
+        @with_source(*flags)
+        @wraps(command)
+        def with_its_settings(source: SettingsSource, **given: Any) -> object:  # noqa: ANN401 - whatever options the command has
+            return command(source.load(), **given)
+
+        return with_its_settings
+
+    return decorate
+
+
+def with_source(*flags: str) -> Callable[[Command], Command]:
+    """Give a command, in the place of its settings, where they come from."""
+
+    def decorate(command: Command) -> Command:
         @click.option(
             "--database",
             metavar="FILE|URL",
@@ -39,11 +53,11 @@ def with_settings(*flags: str) -> Callable[[Command], Command]:
             "--config", type=click.Path(path_type=Path), envvar="MCP_KEYS_CONFIG", help="A TOML file of settings."
         )
         @wraps(command)
-        def with_its_settings(database: str | None, config: Path | None, **given: Any) -> object:  # noqa: ANN401 - whatever options the command has
-            settings = load_settings(config=config, database=database, **{flag: given.pop(flag) for flag in flags})
-            return command(settings, **given)
+        def with_its_source(database: str | None, config: Path | None, **given: Any) -> object:  # noqa: ANN401 - as above
+            chosen = {"database": database, **{flag: given.pop(flag) for flag in flags}}
+            return command(SettingsSource(config, chosen), **given)
 
-        return with_its_settings
+        return with_its_source
 
     return decorate
 

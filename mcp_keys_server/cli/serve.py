@@ -1,18 +1,15 @@
 """The HTTP service."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import partial
 
 import anyio
 import click
 
-from mcp_keys_server.cli.options import key_ring_of, public_url_option, with_settings
-from mcp_keys_server.settings import Settings
+from mcp_keys_server.cli.configuration import SettingsSource
+from mcp_keys_server.cli.options import key_ring_of, public_url_option, with_source
 from mcp_keys_server.stores.opening import open_counters
-
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
 
 
 @click.command()
@@ -31,51 +28,50 @@ if TYPE_CHECKING:
 )
 @click.option("--workers", type=int, help="How many processes serve.  [setting: workers; default: 1]")
 @public_url_option
-@with_settings("host", "port", "first_user", "print_key", "workers", "public_url")
-def serve(settings: Settings) -> None:
+@with_source("host", "port", "first_user", "print_key", "workers", "public_url")
+def serve(source: SettingsSource) -> None:
     """Serve every user's endpoint, /u/USER_ID/keys/mcp, over HTTP.
 
-    There are more settings than flags; the README has them all.
+    There are more settings than flags; the README has them all. On SIGHUP the upstreams are read again from the file.
     """
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     from mcp_keys_server.cli.welcome import welcome
     from mcp_keys_server.server.app import build_app
+    from mcp_keys_server.server.gateway.gateway import Gateway
     from mcp_keys_server.server.host_policy import host_policy
     from mcp_keys_server.server.http_service import listen, serve_http
     from mcp_keys_server.server.log_setup import set_up_logging
+    from mcp_keys_server.server.operation import operated
     from mcp_keys_server.server.workers import check_workers, keep_workers
 
     def announce() -> None:
         click.echo("Ctrl+C stops the server.")
 
-    async def begin(then: Callable[["Starlette"], Awaitable[None]] | None = None) -> None:
+    async def run(ready: Callable[[], None] | None, *, first: bool) -> None:
         async with (
-            key_ring_of(settings, create=True) as ring,
+            key_ring_of(settings, create=first) as ring,
             open_counters(settings.rate_limit_storage, ring.counters) as counters,
         ):
-            click.echo(f"Listening on  {host}:{port}")
-            click.echo(f"Database      {settings.database}")
-            app = build_app(ring, policy, settings, counters=counters)
-            await welcome(ring, settings, policy.public_url)
-            if then is not None:
-                await then(app)
+            gateway = Gateway(ring, policy, settings)
+            app = build_app(ring, policy, settings, counters=counters, gateway=gateway)
+            if first:
+                click.echo(f"Listening on  {host}:{port}")
+                click.echo(f"Database      {settings.database}")
+                await welcome(ring, settings, policy.public_url)
+            if ready is not None:
+                async with operated(gateway, settings, source.load if source.config else None):
+                    await serve_http(app, listener, ready)
 
-    async def go_on(ready: Callable[[], None]) -> None:
-        async with (
-            key_ring_of(settings) as ring,
-            open_counters(settings.rate_limit_storage, ring.counters) as counters,
-        ):
-            await serve_http(build_app(ring, policy, settings, counters=counters), listener, ready)
-
-    check_workers(settings.workers)
+    settings = source.load()
+    check_workers(settings.workers, settings.upstreams)
     set_up_logging(settings.log_level)
     with closing(listen(settings.host, settings.port)) as listener:
         host, port, *_ = listener.getsockname()
         policy = host_policy(settings, port=port)
         if settings.workers == 1:
-            anyio.run(begin, lambda app: serve_http(app, listener, announce))
+            anyio.run(partial(run, announce, first=True))
         else:
-            anyio.run(begin)
+            anyio.run(partial(run, None, first=True))
             worker = keep_workers(settings.workers, announce)
             if worker is not None:
-                anyio.run(go_on, worker.is_ready)
+                anyio.run(partial(run, worker.is_ready, first=False))

@@ -7,7 +7,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -16,6 +16,7 @@ from typing import Final
 from mcp_keys_server.core.errors import McpKeysError
 from mcp_keys_server.server.http_service import SECONDS_TO_FINISH
 from mcp_keys_server.settings import SettingsError
+from mcp_keys_server.upstreams import AnyUpstream, ProgramUpstream
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ SECONDS_THAT_COUNT: Final = 10
 LONGEST_PAUSE: Final = 30
 _PID_BYTES: Final = 4
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+_PASSED_ON: Final = (*_STOPS, signal.SIGHUP)
 
 
 class WorkersKilledError(McpKeysError):
@@ -45,13 +47,13 @@ class Worker:
     """What ends when that process does."""
 
     def is_ready(self) -> None:
-        """Called on the worker's event loop when it would obey SIGTERM, which has been held back so far.
+        """Called on the worker's event loop when it would obey SIGTERM and SIGHUP, which have been held back so far.
 
         SIGINT stays so: a terminal sends it to everybody, and what it asks for the keeper passes on. Obeyed here too,
         it would be the second order to stop, at which a worker drops all that it is doing.
         """
         asyncio.get_running_loop().add_reader(self.lifeline, self._stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGHUP})
         os.write(self.ready, os.getpid().to_bytes(_PID_BYTES, "big"))
 
     def _stop(self) -> None:
@@ -60,13 +62,19 @@ class Worker:
         signal.raise_signal(signal.SIGTERM)
 
 
-def check_workers(count: int) -> None:
+def check_workers(count: int, upstreams: Mapping[str, AnyUpstream]) -> None:
     """
     Raises:
         SettingsError: There are to be several, where there can be only one.
     """
     if count > 1 and not hasattr(os, "fork"):
         raise SettingsError("workers: this system has no fork, so there can be only 1")
+    program = next((alias for alias, upstream in upstreams.items() if isinstance(upstream, ProgramUpstream)), None)
+    if count > 1 and program is not None:
+        # A user's process is one worker's, and the next request of theirs may come to another.
+        raise SettingsError(
+            f"upstreams.{program}: a program is run by one process; set workers to 1, or give this alias a url"
+        )
 
 
 def keep_workers(count: int, announce: Callable[[], None]) -> Worker | None:
@@ -112,11 +120,12 @@ class _Keeper:
         self._waiting = [_Place(since=monotonic())] * count
         self._kill_at: float | None = None
         self._orderly = True
+        self._has_reloaded = False
 
     @contextmanager
     def catching_signals(self) -> Iterator[None]:
         # All that the handlers do is to wake the loop below: what has to be done is done there, one thing at a time.
-        numbers = (*_STOPS, signal.SIGCHLD)
+        numbers = (*_PASSED_ON, signal.SIGCHLD)
         before = {number: signal.signal(number, lambda *_: None) for number in numbers}
         signal.set_wakeup_fd(self._to_signals, warn_on_full_buffer=False)
         try:
@@ -136,8 +145,8 @@ class _Keeper:
             readable, _, _ = select.select([self._signals, self._ready], [], [], self._seconds_to_wait())
             if self._ready in readable:
                 self._note_ready_ones()
-            if self._signals in readable and not set(os.read(self._signals, 1024)).isdisjoint(_STOPS):
-                self._stop()
+            if self._signals in readable:
+                self._obey(set(os.read(self._signals, 1024)))
             if self._kill_at is not None and self._kill_at <= monotonic():
                 self._tell(signal.SIGKILL)
             self._bury()
@@ -154,7 +163,7 @@ class _Keeper:
     def _fork(self, early_deaths: int) -> Worker | None:
         sys.stdout.flush()
         # Held back until the worker has handlers of its own, so that none is lost and none runs the keeper's.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
         pid = _fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -165,6 +174,8 @@ class _Keeper:
             self._waiting.append(_Place(monotonic() + LONGEST_PAUSE, early_deaths))
         else:
             self._working[pid] = _Place(monotonic(), early_deaths)
+            if self._has_reloaded:  # and this one has begun with what was so before
+                os.kill(pid, signal.SIGHUP)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return None
 
@@ -176,6 +187,13 @@ class _Keeper:
         if self._announce is not None and len(self._ready_ones & self._working.keys()) == self._count:
             self._announce()
             self._announce = None
+
+    def _obey(self, numbers: set[int]) -> None:
+        if signal.SIGHUP in numbers:
+            self._has_reloaded = True
+            self._tell(signal.SIGHUP)
+        if not numbers.isdisjoint(_STOPS):
+            self._stop()
 
     def _stop(self) -> None:
         self._waiting.clear()

@@ -20,14 +20,13 @@ from mcp_keys_server.auth.guard import principal_of
 from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.child_family import ProcessTable
 from mcp_keys_server.server.gateway.child_process import Child, spawned
-from mcp_keys_server.server.gateway.child_start import MEBIBYTE, Spawn
 from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.gateway_user import GatewayUser
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
 from mcp_keys_server.server.gateway.program_relay import Relay, Surroundings
+from mcp_keys_server.server.gateway.program_spawn import program_spawn
 from mcp_keys_server.server.gateway.sessions import SECONDS_OF_AN_IDLE_SESSION
 from mcp_keys_server.server.gateway.user_process import Habits, UserProcess
-from mcp_keys_server.server.gateway.working_folder import working_folder
 from mcp_keys_server.upstreams import ProgramUpstream
 
 logger = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ class ProgramServer:
         label = f"{around.alias} of {user_id}"
         calls = OpenCalls(around.alias, seconds=upstream.call_seconds, holds_key=self._ground.holds_key)
         habits = Habits(
-            spawned=partial(self._spawned, user_id, label),
+            spawned=partial(self._spawned, user_id),
             make_room=self._make_room,
             note_error=partial(around.usage.note_error, around.alias, user_id),
             start_seconds=upstream.start_seconds,
@@ -116,18 +115,10 @@ class ProgramServer:
         return user
 
     @asynccontextmanager
-    async def _spawned(self, user_id: str, label: str) -> AsyncIterator[Child]:
-        alias, upstream, ground = self._around.alias, self._upstream, self._ground
-        place = await to_thread.run_sync(working_folder, ground.folder, alias, user_id, ground.uids)
-        fields = {"user_id": user_id, "alias": alias, "data_dir": str(place.path.parent)}
-        spawn = Spawn(
-            command=tuple(part.filled(**fields) for part in upstream.command),
-            environment=upstream.environment(str(place.path), **fields),
-            folder=place.path,
-            uid=place.uid,
-            label=label,
-            largest_line=upstream.max_line_mb * MEBIBYTE,
-            memory_bytes=upstream.max_memory_mb * MEBIBYTE,
+    async def _spawned(self, user_id: str) -> AsyncIterator[Child]:
+        ground = self._ground
+        spawn = await to_thread.run_sync(
+            program_spawn, self._around.alias, self._upstream, user_id, ground.folder, ground.uids
         )
         async with spawned(spawn, ground.processes) as child:
             yield child

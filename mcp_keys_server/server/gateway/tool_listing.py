@@ -30,23 +30,39 @@ async def tool_pages(
     Raises:
         TroubleError: They cannot be listed.
     """
-    pages: list[Sequence[Definition]] = []
+    pages: Sequence[Sequence[Definition]] = ()
     problem: BaseException | None = None
     try:
         with anyio.fail_after(seconds):
             async with connected as client:
-                cursor: str | None = None
-                for _ in range(MOST_PAGES):
-                    params = None if cursor is None else PaginatedRequestParams(cursor=cursor)
-                    page = await client.session.send_request(ListToolsRequest(params=params), _Page)
-                    pages.append(page.tools)
-                    cursor = page.cursor
-                    if cursor is None:
-                        break
+                pages = await listed_tools(client)
     except* (MCPError, httpx2.HTTPError, ValueError, OSError) as errors:  # a TimeoutError is an OSError
         problem = errors
-    while isinstance(problem, BaseExceptionGroup):
-        problem = problem.exceptions[0]
     if problem is not None:
-        raise TroubleError(Trouble.UNREACHABLE, f"its tools cannot be listed: {problem}")
+        raise TroubleError(Trouble.UNREACHABLE, f"its tools cannot be listed: {first_error(problem)}")
     return pages
+
+
+async def listed_tools(client: Client) -> Sequence[Sequence[Definition]]:
+    """The pages of the list.
+
+    Raises:
+        MCPError: It has none.
+        ValidationError: It is none.
+    """
+    pages: list[Sequence[Definition]] = []
+    cursor: str | None = None
+    for _ in range(MOST_PAGES):
+        params = None if cursor is None else PaginatedRequestParams(cursor=cursor)
+        page = await client.session.send_request(ListToolsRequest(params=params), _Page)
+        pages.append(page.tools)
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return pages
+
+
+def first_error(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -67,8 +67,8 @@ class ToolRules:
         """
         if len(listed) > MOST_TOOLS:
             self._tell("*", "more", f"lists {len(listed)} tools in one answer; only the first {MOST_TOOLS} are shown")
-        tools = {tool["name"]: tool for tool in listed[:MOST_TOOLS] if _has_a_name(tool)}
-        await self._compare({name: _digest(tool) for name, tool in tools.items()})
+        tools = {tool["name"]: tool for tool in listed[:MOST_TOOLS] if has_a_name(tool)}
+        await self._compare({name: digest_of(tool) for name, tool in tools.items()})
         return [tool for name, tool in tools.items() if self.lets_call(principal, name)]
 
     def _lets_through(self, name: str) -> bool:
@@ -78,11 +78,17 @@ class ToolRules:
         return self._allow is None or any(fnmatchcase(name, pattern) for pattern in self._allow)
 
     async def _compare(self, digests: Mapping[str, str]) -> None:
-        if all(self._seen.get(name) == digest for name, digest in digests.items()):
+        seen_as_they_are = all(self._seen.get(name) == digest for name, digest in digests.items())
+        if seen_as_they_are and self._changed.isdisjoint(digests):
             return
+        # What is not pinned may have been until the operator had it forgotten: then what it was so far counts, or, if
+        # that was not what it had been, what it is now.
         pinned = dict(await self._pins.pinned(self._alias))
         room = max(0, MOST_PINS - len(pinned))
-        new = dict([(name, digest) for name, digest in digests.items() if name not in pinned][:room])
+        unpinned = [name for name in digests if name not in pinned][:room]
+        new = {
+            name: digests[name] if name in self._changed else self._seen.get(name, digests[name]) for name in unpinned
+        }
         if new:
             await self._pins.pin(self._alias, new, self._clock())
         pinned |= new
@@ -101,12 +107,12 @@ class ToolRules:
             logger.warning("upstream %s %s", self._alias, sentence)
 
 
-def _has_a_name(tool: Definition) -> bool:
+def has_a_name(tool: Definition) -> bool:
     name = tool.get("name")
     return isinstance(name, str) and 0 < len(name) <= LONGEST_NAME
 
 
-def _digest(tool: Definition) -> str:
+def digest_of(tool: Definition) -> str:
     """Of all of it that tells a model what it does."""
     told = {field: tool[field] for field in _SHOWN_TO_MODELS if field in tool}
     return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
