@@ -20,7 +20,13 @@ REVISION = {LEGACY: "2025-11-25", AUTO: "2026-07-28", MODERN: "2026-07-28"}
 
 
 @asynccontextmanager
-async def over_http(url: str, key: str, era: str, answers: list[int] | None = None) -> AsyncIterator[Client]:
+async def over_http(
+    url: str,
+    key: str,
+    era: str,
+    answers: list[int] | None = None,
+    **more: Any,  # noqa: ANN401 - the client's
+) -> AsyncIterator[Client]:
     """Connected with this key; the status of every answer goes into ``answers``."""
 
     async def remember(response: httpx2.Response) -> None:
@@ -30,7 +36,7 @@ async def over_http(url: str, key: str, era: str, answers: list[int] | None = No
     headers = {"Authorization": f"Bearer {key}"}
     async with (
         httpx2.AsyncClient(headers=headers, event_hooks={"response": [remember]}) as http,
-        Client(streamable_http_client(url, http_client=http), mode=era) as client,
+        Client(streamable_http_client(url, http_client=http), mode=era, **more) as client,
     ):
         yield client
 

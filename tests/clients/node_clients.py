@@ -1,4 +1,4 @@
-"""The clients that are written for Node, as ``.ci/install-node-clients`` installed them."""
+"""The clients and servers that are written for Node, as ``.ci/install-node-clients`` installed them."""
 
 import json
 import os
@@ -19,8 +19,9 @@ class NodeClients:
     def program(self, package: str) -> list[str]:
         """How the program of this package, given as NAME@VERSION, is started."""
         manifest, folder = self._installed(package)
-        program = folder / manifest["bin"][folder.name]
-        return [str(self.folder / "node"), str(program)]
+        programs = manifest["bin"]
+        program = programs.get(folder.name) or programs[f"mcp-{folder.name}"]
+        return [str(self.folder / "node"), str(folder / program)]
 
     def file(self, package: str, name: str) -> Path:
         """The file of this name in this package, given as NAME@VERSION."""
