@@ -24,9 +24,10 @@ from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.lasting_calls import LastingCall, Message, ParkedCalls
 from mcp_keys_server.server.gateway.likeness import SET_LEVEL, SUBSCRIBE, UNSUBSCRIBE, is_later, server_like
-from mcp_keys_server.server.gateway.open_calls import OpenCall, OpenCalls, send
+from mcp_keys_server.server.gateway.open_calls import OpenCall, OpenCalls
 from mcp_keys_server.server.gateway.questions import Context, ask, check_can_be_asked, parse_question, questions_of
 from mcp_keys_server.server.gateway.seal import Seal
+from mcp_keys_server.server.gateway.tool_listing import listed_tools
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from mcp_keys_server.server.gateway.usage import Call, UsageBook
 
@@ -39,7 +40,6 @@ KEY_ENDED: Final = "The API key is not valid any more, so the call was given up"
 CRASHED: Final = "Something went wrong in the gateway; its log has the details"
 NO_DATABASE: Final = "The key database does not answer at the moment. Try again in a few seconds"
 NO_SUCH_TOOL: Final = "There is no tool of this name here, or this key may not use it"
-MOST_PAGES: Final = 100
 MOST_ROUNDS: Final = 20
 """Of questions in one call."""
 _SECONDS_BETWEEN_ROUNDS: Final = 0.25
@@ -169,7 +169,8 @@ class Relay:
     async def _check_tool(self, client: Client, principal: Principal, name: str) -> None:
         rules = self._around.rules
         if rules.needs_listing(name):
-            await self._list_all(client, principal)
+            for page in await listed_tools(client):
+                await rules.shown(principal, page)
         if not rules.lets_call(principal, name):
             logger.info(
                 "refused: a tool that is not for this key alias=%s key_id=%s user_id=%s",
@@ -178,15 +179,6 @@ class Relay:
                 self._user_id,
             )
             raise MCPError(INVALID_PARAMS, NO_SUCH_TOOL)
-
-    async def _list_all(self, client: Client, principal: Principal) -> None:
-        cursor = None
-        for _ in range(MOST_PAGES):
-            listed = await send(client, "tools/list", {} if cursor is None else {"cursor": cursor})
-            await self._around.rules.shown(principal, listed["tools"])
-            cursor = listed.get("nextCursor")
-            if cursor is None:
-                break
 
     def _open_state(self, principal: Principal, params: Message) -> None:
         if params.get("requestState") is not None:

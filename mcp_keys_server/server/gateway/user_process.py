@@ -21,6 +21,7 @@ from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.child_process import Child
 from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
+from mcp_keys_server.server.gateway.tool_listing import first_error
 
 logger = logging.getLogger(__name__)
 
@@ -242,8 +243,7 @@ class UserProcess:
 
 
 def _explained(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):  # in which the first is what went wrong
-        error = error.exceptions[0]
-    if isinstance(error, MCPError):
-        return f"it answered the handshake with error {error.error.code}"
-    return f"it could not be talked to ({type(error).__name__})"
+    first = first_error(error)
+    if isinstance(first, MCPError):
+        return f"it answered the handshake with error {first.error.code}"
+    return f"it could not be talked to ({type(first).__name__})"
