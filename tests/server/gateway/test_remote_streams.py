@@ -235,6 +235,17 @@ async def test_an_endless_listing_costs_little() -> None:
         assert peak.megabytes < 64
 
 
+@pytest.mark.parametrize("status", [202, 401, 404, 500])
+async def test_an_endless_answer_of_which_nothing_is_passed_on_is_left(status: int) -> None:
+    async def answering(_asked: Request, connection: Connection) -> None:
+        await connection.begin(status)
+        await connection.until_closed()
+
+    async with an_upstream(answering) as upstream, a_gateway(upstream) as gateway:
+        await gateway.ask(request())
+        await until_hung_up(upstream)
+
+
 async def test_an_endless_id_of_an_event_ends_a_call() -> None:
     async def answering(_asked: Request, connection: Connection) -> None:
         await connection.begin(**EVENTS)
@@ -365,7 +376,7 @@ async def test_a_stream_may_be_silent_and_is_counted_beside_the_calls(asked: dic
         await until_hung_up(upstream, 3)
         assert not gateway.usage.uses
         again = gateway.open(**asked)
-        await again.until(lambda answer: bool(answer.body))
+        assert (await again.until(lambda answer: bool(answer.body))).status == 200
         again.hang_up()
         await again.end()
 

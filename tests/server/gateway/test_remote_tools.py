@@ -1,5 +1,6 @@
 """Which tools of a server somewhere else a key sees and calls."""
 
+import gzip
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_keys_server.server.gateway.checked_http import checked_http
 from mcp_keys_server.server.gateway.tool_listing import MOST_PAGES
 from tests.server.gateway.remote_upstreams import (
     ALIAS,
@@ -86,6 +88,7 @@ _LIES: dict[str, object] = {
     "a result twice": '{"jsonrpc":"2.0","id":5,"result":{"tools":[{"name":"write"}]},"result":{}}',
     "tools twice": '{"jsonrpc":"2.0","id":5,"result":{"tools":[{"name":"write"}],"tools":[]}}',
     "tools that are no list": result(5, tools={"write": tool("write")}),
+    "tools that are a number": result(5, tools=1),
     "tools that are none": result(5, tools=["write", None, 1, {"name": 1, "description": "write"}]),
     "letters in disguise": '{"jsonrpc":"2.0","id":5,"r\\u0065sult":{"t\\u006fols":[{"name":"wri\\u0074e"}]}}',
 }
@@ -275,10 +278,20 @@ async def test_our_own_client_sends_the_operators_headers_and_nothing_else() -> 
             assert str(asked.header("user-agent")).startswith("mcp-keys-server/")
 
 
-@pytest.mark.parametrize("headers", [{"content_encoding": "gzip"}, {"content_length": str(2**30)}])
-async def test_our_own_client_reads_no_bomb(headers: dict[str, str]) -> None:
+async def test_our_own_client_unpacks_nothing_and_keeps_no_cookie() -> None:
+    packed = gzip.compress(json.dumps(result(1, tools=[tool("read")])).encode())
+    answering = always(200, packed, content_encoding="gzip", set_cookie="a=b", **JSON)
+    async with an_upstream(answering) as upstream, a_gateway(upstream, pin_descriptions=True) as gateway:
+        async with checked_http(gateway.server._connection._pool, (), seconds=20) as http:
+            for _ in range(2):
+                answer = await http.get(upstream.url)
+                assert answer.content == packed
+        assert upstream.requests[1].header("cookie") is None
+
+
+async def test_our_own_client_reads_no_bomb() -> None:
     async def answering(_asked: Request, connection: Connection) -> None:
-        await connection.begin(**JSON, **headers)
+        await connection.begin(**JSON)
         for _ in range(1024):
             await connection.write(b" " * 1024 * 1024)
 
