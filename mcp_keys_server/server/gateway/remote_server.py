@@ -115,27 +115,26 @@ class RemoteServer:
             return
         tool = asked.message.tool
         if tool is not None and self._rules.needs_listing(tool):
-            await self._list_tools(asked.principal, tool)
+            async with self._listing:  # whoever comes meanwhile finds it done
+                if self._rules.needs_listing(tool):
+                    await self._list_tools(asked.principal)
         if tool is None or not self._rules.lets_call(asked.principal, tool):
             raise TroubleError(Trouble.NO_TOOL)
 
-    async def _list_tools(self, principal: Principal, tool: str) -> None:
-        async with self._listing:  # whoever comes meanwhile finds it done
-            if not self._rules.needs_listing(tool):
-                return
-            now = monotonic()
-            if self._listed_at is None or now - self._listed_at >= SECONDS_BETWEEN_LISTINGS:
-                self._listed_at, self._not_listed = now, None
-                connected = self.connected(user_id=principal.user_id, key_id=principal.key_id)
-                try:
-                    for page in await tool_pages(connected):
-                        await shown_tools(self._rules, principal, page)
-                except TroubleError as error:
-                    self._not_listed = error
-            if self._not_listed is not None:
-                trouble = self._not_listed.trouble
-                self._usage.note_error(self._alias, principal.user_id, sentence(trouble, self._alias))
-                raise TroubleError(trouble, str(self._not_listed))
+    async def _list_tools(self, principal: Principal) -> None:
+        now = monotonic()
+        if self._listed_at is None or now - self._listed_at >= SECONDS_BETWEEN_LISTINGS:
+            self._listed_at, self._not_listed = now, None
+            connected = self.connected(user_id=principal.user_id, key_id=principal.key_id)
+            try:
+                for page in await tool_pages(connected):
+                    await shown_tools(self._rules, principal, page)
+            except TroubleError as error:
+                self._not_listed = error
+        if self._not_listed is not None:
+            trouble = self._not_listed.trouble
+            self._usage.note_error(self._alias, principal.user_id, sentence(trouble, self._alias))
+            raise TroubleError(trouble, str(self._not_listed))
 
     @contextmanager
     def _counted(self, asked: Asked) -> Iterator[None]:
