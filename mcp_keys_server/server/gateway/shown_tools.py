@@ -44,4 +44,7 @@ async def _less_hidden(rules: ToolRules, principal: Principal, message: object) 
     if not isinstance(message, Mapping) or not isinstance(result, Mapping) or "tools" not in result:
         return message
     listed = result["tools"] if isinstance(result["tools"], list) else []
-    return {**message, "result": {**result, "tools": list(await shown_tools(rules, principal, listed))}}
+    shown: dict[str, object] = {**result, "tools": list(await shown_tools(rules, principal, listed))}
+    if "cacheScope" in shown:  # what is shown depends on the key, so no other client may keep it
+        shown["cacheScope"] = "private"
+    return {**message, "result": shown}

@@ -66,6 +66,7 @@ async def served(
     settings = Settings(
         upstreams=cast("Mapping[str, AnyUpstream]", parse_upstreams(upstreams)),
         upstream_data_dir=folder,
+        calls_per_minute=1_000_000,
         upstream_uids=None,  # whatever user runs the tests, whose Python others may not be able to run
         **more,
     )

@@ -61,6 +61,12 @@ async def test_a_listing_holds_what_the_key_may_call() -> None:
         assert names((await gateway.ask(LISTING)).json) == ["read", "write", "read_all"]
 
 
+async def test_a_listing_is_for_the_client_of_its_key_alone() -> None:
+    listed = result(5, tools=[tool("read")], cacheScope="public", ttlMs=60_000)
+    async with an_upstream(always(200, listed, **JSON)) as upstream, a_gateway(upstream) as gateway:
+        assert (await gateway.ask(LISTING)).json["result"]["cacheScope"] == "private"
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 async def test_a_listing_in_a_stream_holds_what_the_key_may_call(end: str) -> None:
     progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
