@@ -28,9 +28,10 @@ _QUESTION: Final = "question"
 class LastingCall:
     """One call. What comes of it, a question or the result or an error, is told to one request after the other."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, seconds_to_answer: float = SECONDS_TO_ANSWER) -> None:
         self.context = context
         """Of the request that follows it at the moment."""
+        self._seconds_to_answer = seconds_to_answer
         self._news: asyncio.Queue[Message | InputRequest | Exception] = asyncio.Queue()
         self._scope = anyio.CancelScope()
         self._question: InputRequest | None = None
@@ -66,7 +67,7 @@ class LastingCall:
         self._question, self._answer = question, asyncio.get_running_loop().create_future()
         self._news.put_nowait(question)
         try:
-            async with asyncio.timeout(SECONDS_TO_ANSWER):
+            async with asyncio.timeout(self._seconds_to_answer):
                 return await self._answer
         except TimeoutError:
             raise MCPError(INVALID_REQUEST, "Nobody answered in time") from None

@@ -42,7 +42,7 @@ NO_DATABASE: Final = "The key database does not answer at the moment. Try again 
 NO_SUCH_TOOL: Final = "There is no tool of this name here, or this key may not use it"
 MOST_ROUNDS: Final = 20
 """Of questions in one call."""
-_SECONDS_BETWEEN_ROUNDS: Final = 0.25
+_SECONDS_BETWEEN_ROUNDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)

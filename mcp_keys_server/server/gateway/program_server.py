@@ -142,8 +142,12 @@ class ProgramServer:
     async def _sweep(self) -> None:
         while True:
             await anyio.sleep(SECONDS_BETWEEN_SWEEPS)
-            before = monotonic() - SECONDS_OF_AN_IDLE_SESSION
-            for user_id, user in list(self._users.items()):
-                if not user.open_requests and not user.process.takes_room and user.last_used < before:
-                    del self._users[user_id]
-                    user.leave()
+            self.forget_idle(SECONDS_OF_AN_IDLE_SESSION)
+
+    def forget_idle(self, seconds: float) -> None:
+        """Forget the users who have not asked for anything for so long, and nothing of whom runs."""
+        for user_id, user in list(self._users.items()):
+            idle = monotonic() - user.last_used >= seconds
+            if idle and not user.open_requests and not user.process.takes_room:
+                del self._users[user_id]
+                user.leave()

@@ -25,7 +25,7 @@ class Seal:
         """The value; None: it was not given out to these."""
         digest, _, value = sealed.partition(".")
         expected = self._digest(value, bound_to)
-        return value if hmac.compare_digest(digest.encode(), expected.encode()) else None
+        return value if hmac.compare_digest(digest.encode("utf-8", "surrogatepass"), expected.encode()) else None
 
     def _digest(self, value: str, bound_to: tuple[str, ...]) -> str:
         # None of them has a NUL in it but the value, which is last.

@@ -87,7 +87,8 @@ class UsageBook:
         use = self._uses.pop((alias, user_id), None) or Use()
         self._uses[alias, user_id] = use
         if len(self._uses) > MOST_PAIRS:
-            idle = next((pair for pair, other in self._uses.items() if not other.open_calls), None)
+            others = (pair for pair, other in self._uses.items() if other is not use and not other.open_calls)
+            idle = next(others, None)
             if idle is not None:
                 del self._uses[idle]
         return use

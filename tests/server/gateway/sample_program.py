@@ -11,18 +11,25 @@ import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
     Completion,
     CompletionArgument,
+    CreateMessageRequest,
+    CreateMessageRequestParams,
+    CreateMessageResult,
     ElicitRequest,
     ElicitRequestFormParams,
     ElicitResult,
     EmptyResult,
     InputRequiredResult,
+    ListRootsRequest,
     LoggingMessageNotification,
     LoggingMessageNotificationParams,
+    SamplingMessage,
     SetLevelRequestParams,
     SubscribeRequestParams,
+    TextContent,
     UnsubscribeRequestParams,
 )
 from pydantic import BaseModel
@@ -80,6 +87,37 @@ async def ask(context: Context) -> str | InputRequiredResult:
         return InputRequiredResult(input_requests={"colour": asked}, request_state="asked")
     assert context.request_state == "asked"
     return f"{given.action} {(given.content or {}).get('colour')}"
+
+
+@server.tool()
+async def think(context: Context) -> str | InputRequiredResult:
+    """Ask the model something, in the way of the era that the client speaks."""
+    question = SamplingMessage(role="user", content=TextContent(type="text", text="Well?"))
+    if str(context.protocol_version) < "2026-07-28":
+        answer = await context.session.send_request(
+            CreateMessageRequest(params=CreateMessageRequestParams(messages=[question], max_tokens=10)),
+            CreateMessageResult,
+            metadata=ServerMessageMetadata(related_request_id=context.request_id),
+        )
+        return str(answer.content)
+    given = (context.input_responses or {}).get("thought")
+    if given is None:
+        asked = CreateMessageRequest(params=CreateMessageRequestParams(messages=[question], max_tokens=10))
+        return InputRequiredResult(input_requests={"thought": asked})
+    return str(given)
+
+
+@server.tool()
+def later(context: Context, rounds: int) -> str | InputRequiredResult:
+    """Want to be called again so many times."""
+    done = int(context.request_state or 0)
+    return "done" if done >= rounds else InputRequiredResult(request_state=str(done + 1))
+
+
+@server.tool()
+def folders() -> str | InputRequiredResult:
+    """Ask for what nobody is asked here."""
+    return InputRequiredResult(input_requests={"roots": ListRootsRequest()})
 
 
 @server.tool()

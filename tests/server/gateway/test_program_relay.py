@@ -11,6 +11,8 @@ from mcp.client.session import ClientRequestContext, IncomingMessage
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     CallToolResult,
+    CreateMessageRequestParams,
+    CreateMessageResult,
     ElicitRequestParams,
     ElicitResult,
     LoggingMessageNotification,
@@ -88,6 +90,52 @@ async def test_a_program_asks_the_person_in_the_middle_of_a_call(sample: Served,
     _, key = await sample.world.key()
     async with sample.client(key, mode=mode, alias=alias, elicitation_callback=says_blue) as client:
         assert text_of(await client.call_tool("ask")) == "accept blue"
+
+
+async def thinks(context: ClientRequestContext, params: CreateMessageRequestParams) -> CreateMessageResult:
+    del context
+    assert params.max_tokens == 10
+    return CreateMessageResult(role="assistant", content=TextContent(type="text", text="Well."), model="m")
+
+
+@pytest.mark.parametrize(("mode", "alias"), [(mode, alias) for mode in ERAS for alias in ALIASES])
+async def test_a_program_asks_the_model_in_the_middle_of_a_call(sample: Served, mode: str, alias: str) -> None:
+    _, key = await sample.world.key()
+    async with sample.client(key, mode=mode, alias=alias, sampling_callback=thinks) as client:
+        assert "Well." in text_of(await client.call_tool("think"))
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_program_may_want_time_and_not_without_end(sample: Served, mode: str) -> None:
+    _, key = await sample.world.key()
+    async with sample.client(key, mode=mode) as client:
+        assert text_of(await client.call_tool("later", {"rounds": 2})) == "done"
+        with pytest.raises((MCPError, RuntimeError), match=r"more than \d+ (times|rounds)"):
+            await client.call_tool("later", {"rounds": 1000})
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_nobody_is_asked_for_the_users_folders(sample: Served, mode: str) -> None:
+    _, key = await sample.world.key()
+    async with sample.client(key, mode=mode) as client:
+        with pytest.raises(MCPError, match="folders"):
+            await client.call_tool("folders")
+
+
+async def test_a_question_that_may_be_of_two_calls_is_asked_of_none(sample: Served, tmp_path: Path) -> None:
+    """In the handshake era a question does not say for which call it is."""
+    _, key = await sample.world.key()
+    async with (
+        sample.client(key, mode="legacy", alias="old", elicitation_callback=says_blue) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(client.call_tool, "wait", {"seconds": 60, "mark": str(tmp_path / "mark")})
+        with anyio.fail_after(20):
+            while not sample.gateway.status or not sample.gateway.status[0].open_calls:
+                await anyio.sleep(0.01)
+        with pytest.raises(MCPError, match="Nobody can tell"):
+            await client.call_tool("ask")
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("mode", "alias"), [(mode, alias) for mode in ERAS for alias in ALIASES])
