@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 
+from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.invitations import Invitation
 from mcp_keys_server.core.records import KeyRecord, UserRecord
 from mcp_keys_server.key_ring import KeyRing
@@ -89,6 +90,11 @@ def print_invitation(invitation: Invitation, public_url: str) -> None:
 def _require_standard_output() -> None:
     if sys.stdout is None:  # it was closed, and printing would do nothing
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def printable(text: str) -> str:
+    """What a stranger wrote, without keys, and with everything escaped that a terminal would take for a command."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in redact(text))
 
 
 def print_json(value: object) -> None:

@@ -14,6 +14,7 @@ from mcp_keys_server.cli.imports import imports
 from mcp_keys_server.cli.keys import keys
 from mcp_keys_server.cli.serve import serve
 from mcp_keys_server.cli.stdio import stdio
+from mcp_keys_server.cli.upstreams import upstreams
 from mcp_keys_server.cli.users import users
 from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, McpKeysError, UserNotFoundError
@@ -35,7 +36,7 @@ def program() -> None:
     """API keys for MCP, managed over MCP."""
 
 
-for command in (serve, stdio, users, keys, events, database, config, imports):
+for command in (serve, stdio, users, keys, upstreams, events, database, config, imports):
     program.add_command(command)
 
 

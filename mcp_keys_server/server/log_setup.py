@@ -8,7 +8,7 @@ from mcp_keys_server.core.api_key import redact
 # They print payloads and parameters, and with them keys and hashes, at DEBUG.
 PRINT_PAYLOADS = ("sse_starlette", "aiosqlite", "httpx2", "httpcore2", "asyncio")
 # They print a line or more at INFO for every request, and uvicorn at WARNING for every odd one.
-PRINT_REQUESTS = {"mcp": logging.WARNING, "uvicorn": logging.ERROR}
+PRINT_REQUESTS = {"httpx2": logging.WARNING, "mcp": logging.WARNING, "uvicorn": logging.ERROR}
 # What uvicorn says, as an error, of each response that was cut because its key ended; the guard has one line for all.
 _CUT = "ASGI callable returned without completing response."
 
