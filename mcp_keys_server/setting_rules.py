@@ -85,9 +85,11 @@ def _origin_only(value: str) -> str:
 
 
 def _uids(value: object) -> object:
-    if not isinstance(value, str) or value == "none":
-        return None if value == "none" else value
-    found = _UIDS.fullmatch(value)
+    if value is None or isinstance(value, range):
+        return value
+    if value == "none":
+        return None
+    found = _UIDS.fullmatch(value) if isinstance(value, str) else None
     if found is None or not 0 < int(found[1]) <= int(found[2]) <= _MOST_UIDS:
         raise ValueError("FIRST-LAST, two user ids, neither of them 0, or 'none'")
     return range(int(found[1]), int(found[2]) + 1) if is_root() else None
