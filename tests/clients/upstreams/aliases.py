@@ -18,6 +18,9 @@ FILESYSTEM = "@modelcontextprotocol/server-filesystem@2026.8.31"
 MEMORY = "@modelcontextprotocol/server-memory@2026.8.31"
 TIME = [sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC"]
 FASTMCP = [sys.executable, str(Path(__file__).with_name("fastmcp_server.py"))]
+CONFORMANCE = [sys.executable, "-m", "tests.clients.upstreams.conformance_server"]
+PYTHONPATH = str(Path(__file__).parents[3])
+"""Where the tests are, for the server that is of several modules."""
 
 CALLS_AT_ONCE = 200
 
@@ -44,13 +47,18 @@ class Behind:
 @contextmanager
 def all_behind(node: NodeClients, folder: Path) -> Iterator[Behind]:
     everything = node.program(EVERYTHING)
+    elsewhere = {
+        "everything-http": [*everything, "streamableHttp"],
+        "fastmcp-http": FASTMCP,
+        "conformance-http": CONFORMANCE,
+    }
     urls = {}
     with ExitStack() as servers:
-        for alias, command in (("everything-http", [*everything, "streamableHttp"]), ("fastmcp-http", FASTMCP)):
+        for alias, command in elsewhere.items():
             port = free_port()
             place = folder / alias
             place.mkdir()
-            variables = environment(PORT=str(port), HOME=str(place))
+            variables = environment(PORT=str(port), HOME=str(place), PYTHONPATH=PYTHONPATH)
             servers.enter_context(running([*command, str(port)], place, port=port, environment=variables))
             urls[alias] = f"http://127.0.0.1:{port}/mcp"
         programs = {
@@ -59,6 +67,7 @@ def all_behind(node: NodeClients, folder: Path) -> Iterator[Behind]:
             "memory": node.program(MEMORY),
             "time": TIME,
             "fastmcp": FASTMCP,
+            "conformance": CONFORMANCE,
         }
         config = folder / "config.toml"
         config.write_text(_described(folder / "upstreams", programs, urls))
@@ -72,6 +81,16 @@ def all_behind(node: NodeClients, folder: Path) -> Iterator[Behind]:
     assert not KEY.search(log)
 
 
+def _environment(alias: str) -> str:
+    match alias:
+        case "memory":
+            return 'MEMORY_FILE_PATH = "{data_dir}/{user_id}/memory.json"'
+        case "conformance":
+            return f"PYTHONPATH = {json.dumps(PYTHONPATH)}"
+        case _:
+            return ""
+
+
 def _described(data: Path, programs: Mapping[str, Sequence[str]], urls: Mapping[str, str]) -> str:
     lines = [
         'upstream_uids = "none"',  # the interpreter that runs the tests may be where no other user gets to
@@ -83,9 +102,8 @@ def _described(data: Path, programs: Mapping[str, Sequence[str]], urls: Mapping[
             f"[upstreams.{alias}]",
             f"command = {json.dumps(command)}",
             f"calls_at_once = {CALLS_AT_ONCE}",
+            f"env = {{ {_environment(alias)} }}",
         ]
-        if alias == "memory":
-            lines.append('env = { MEMORY_FILE_PATH = "{data_dir}/{user_id}/memory.json" }')
     for alias, url in urls.items():
         lines += [f"[upstreams.{alias}]", f"url = {json.dumps(url)}", "allow_private = true"]
     return "\n".join(lines)
