@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.benchmarks.bench import Effort
 from tests.benchmarks.rounds import RULE
 
-_PACKAGES = ("mcp-keys-server", "mcp", "bcrypt", "anyio", "pydantic", "starlette", "uvicorn", "httptools")
+_PACKAGES = ("mcp-keys-server", "mcp", "bcrypt", "anyio", "pydantic", "starlette", "uvicorn", "httptools", "fastmcp")
 
 
 def conditions(arguments: Sequence[str], effort: Effort) -> dict[str, str]:
@@ -28,8 +28,8 @@ def conditions(arguments: Sequence[str], effort: Effort) -> dict[str, str]:
         ),
         "method": f"contestants take turns in {effort.rounds} rounds after one that does not count; in this process "
         f"{effort.calls:,} calls a round with garbage collection off, over HTTP {effort.seconds:g} s a round on "
-        f"{effort.connections} connections with the server collecting as it does when it serves; "
-        f"bcrypt at cost {effort.bcrypt_cost}",
+        f"{effort.connections} connections (through the gateway {effort.hop_seconds:g} s, also on one) with the "
+        f"server collecting as it does when it serves; bcrypt at cost {effort.bcrypt_cost}",
         "disturbance": RULE,
     }
 

@@ -11,6 +11,8 @@ class Quantity(StrEnum):
 
     CALL = "time of one call"
     RATE = "requests per second"
+    P50 = "median of the time of one request"
+    ADDED = "what the median of the time of one request is longer than without anything between"
     P99 = "99th percentile of the time of one request"
     PROCESSOR = "processor time of the server for one request"
     SHARE = "share of one core that the measured process had"

@@ -1,23 +1,24 @@
 """A program that keeps some connections busy with one request each, and says how that went.
 
-It reads jobs from standard input, a line of JSON each, and ends with it. It speaks just enough HTTP for answers with a
-known length, because a whole HTTP client takes more time for a request than the server that it is to measure.
+It reads jobs from standard input, a line of JSON each, and ends with it. It speaks just enough HTTP to know where an
+answer ends, because a whole HTTP client takes more time for a request than the server that it is to measure.
 """
 
 import asyncio
 import gc
 import json
 import re
-import statistics
 import sys
 import time
-from collections.abc import Sequence
 from functools import partial
 from typing import TypedDict
 
 from tests.benchmarks.mcp_requests import ANSWER
+from tests.benchmarks.outcome import Outcome, outcome
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 _EXPECTED = ANSWER.encode("ascii")
 
 
@@ -26,13 +27,6 @@ class Job(TypedDict):
     requests: list[str]
     """One for each connection."""
     seconds: float
-
-
-class Outcome(TypedDict):
-    requests: int
-    seconds: float
-    p99: float
-    """Microseconds."""
 
 
 class Connection(asyncio.Protocol):
@@ -88,7 +82,9 @@ def _is_whole(answer: bytes) -> bool:
         return False
     length = _LENGTH.search(answer, 0, head)
     if length is None:
-        raise RuntimeError("an answer has no content-length")
+        if _CHUNKED.search(answer, 0, head) is None:
+            raise RuntimeError("an answer does not say where it ends")
+        return answer.endswith(_LAST_CHUNK)  # what the tool says has no line ends
     return len(answer) >= head + int(length[1])
 
 
@@ -112,12 +108,7 @@ async def keep_busy(job: Job) -> Outcome:
         gc.enable()
         for connection in connections:
             connection.close()
-    times = [one / 1000 for connection in connections for one in connection.times]
-    return Outcome(requests=len(times), seconds=taken / 1e9, p99=_p99(times))
-
-
-def _p99(times: Sequence[float]) -> float:
-    return statistics.quantiles(times, n=100, method="inclusive")[98]
+    return outcome([one for connection in connections for one in connection.times], taken)
 
 
 def main() -> None:

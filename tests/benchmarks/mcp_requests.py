@@ -26,19 +26,23 @@ _META_OF_ERA: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def tool_call(era: str, *, port: int, path: str, key: str) -> bytes:
+def tool_call(
+    era: str, *, port: int, path: str, key: str | None, session: str | None = None, request_id: int = 1
+) -> bytes:
     """The request with the headers that the official Python client sends."""
     params = {"name": TOOL, "arguments": {}, **_META_OF_ERA[era]}
-    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, separators=(",", ":"))
+    call = {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
+    body = json.dumps(call, separators=(",", ":"))
     headers = {
         "host": f"127.0.0.1:{port}",
         "accept-encoding": "gzip, deflate",
         "connection": "keep-alive",
         "user-agent": "mcp-keys-server-benchmark",
-        "authorization": f"Bearer {key}",
+        **({} if key is None else {"authorization": f"Bearer {key}"}),
         "accept": "application/json, text/event-stream",
         "content-type": "application/json",
         "mcp-protocol-version": era,
+        **({} if session is None else {"mcp-session-id": session}),
         **_HEADERS_OF_ERA[era],
         "content-length": str(len(body)),
     }

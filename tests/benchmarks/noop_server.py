@@ -4,23 +4,18 @@ without. It says in a line of JSON where, and which keys open it, and stops when
 
 import asyncio
 import json
-import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from limits import RateLimitItemPerMinute
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
-from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -39,7 +34,8 @@ from mcp_keys_server.server.http_service import listen, serve_http
 from mcp_keys_server.server.log_setup import set_up_logging
 from mcp_keys_server.settings import Settings
 from tests.benchmarks.keys_at_hand import add_keys, user_name
-from tests.benchmarks.mcp_requests import ANSWER, TOOL
+from tests.benchmarks.noop_tool import noop_server
+from tests.benchmarks.stopping import stop_with_standard_input
 
 WITH_US = "/u"
 WITHOUT_US = "/open"
@@ -73,7 +69,7 @@ class NoGuard:
 def build_noop_app(ring: KeyRing, nobody: Principal, *, port: int) -> Starlette:
     """Put together as ``server.app`` does it, around another tool."""
     sessions = StreamableHTTPSessionManager(
-        _noop_server(),
+        noop_server(),
         stateless=True,
         json_response=True,
         security_settings=host_policy(Settings(), port=port).for_sdk(),
@@ -105,24 +101,6 @@ def build_noop_app(ring: KeyRing, nobody: Principal, *, port: int) -> Starlette:
     )
 
 
-def _noop_server() -> Server[Any]:
-    tool = Tool(name=TOOL, input_schema={"type": "object", "additionalProperties": False})
-    result = CallToolResult(content=[TextContent(text=ANSWER)])
-
-    async def list_tools(_: object, __: object) -> ListToolsResult:
-        return ListToolsResult(tools=[tool])
-
-    async def call_tool(_: object, __: object) -> CallToolResult:
-        return result
-
-    return Server(
-        TOOL,
-        on_list_tools=list_tools,
-        on_call_tool=call_tool,
-        get_tool_input_schema=lambda name: tool.input_schema if name == TOOL else None,
-    )
-
-
 async def _processor_time(_: Request) -> Response:
     return JSONResponse(time.process_time())
 
@@ -143,15 +121,9 @@ async def serve(database: Path, users: int) -> None:
         await serve_http(build_noop_app(ring, nobody, port=port), listener, announce)
 
 
-def _stop_with_standard_input() -> None:
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    signal.raise_signal(signal.SIGTERM)
-
-
 def main() -> None:
     set_up_logging("info")
-    threading.Thread(target=_stop_with_standard_input, daemon=True).start()
+    stop_with_standard_input()
     asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
 
 

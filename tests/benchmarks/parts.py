@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.benchmarks.bench import Bench, Effort
 from tests.benchmarks.figures import Row
+from tests.benchmarks.hops import gateway
 from tests.benchmarks.lookups import lookups
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.tool_calls import http
@@ -13,7 +14,14 @@ from tests.benchmarks.verification import cold, forged, warm
 
 Part = Callable[[Bench], Sequence[Row]]
 
-PARTS: Final[Mapping[str, Part]] = {"warm": warm, "cold": cold, "forged": forged, "http": http, "lookups": lookups}
+PARTS: Final[Mapping[str, Part]] = {
+    "warm": warm,
+    "cold": cold,
+    "forged": forged,
+    "http": http,
+    "gateway": gateway,
+    "lookups": lookups,
+}
 
 
 def measure(names: Sequence[str], effort: Effort, folder: Path, progress: Progress) -> Sequence[Row]:

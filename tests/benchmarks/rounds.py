@@ -32,6 +32,9 @@ class Round:
     def ratio(self, quantity: Quantity, subject: str, reference: str) -> float:
         return self.figures[subject][quantity] / self.figures[reference][quantity]
 
+    def added(self, subject: str, base: str) -> float:
+        return self.figures[subject][Quantity.P50] - self.figures[base][Quantity.P50]
+
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
@@ -50,6 +53,22 @@ class Rounds:
             reference=self._spread(quantity, reference),
             # Of each round by itself: what slowed one contestant down slowed the other in the same round as well.
             ratio=Spread.of([one.ratio(quantity, subject, reference) for one in self.kept]),
+            rounds_run=self.run,
+            rounds_kept=len(self.kept),
+            rounds_quiet=self.quiet,
+        )
+
+    def compare_added(self, what: str, subject: str, reference: str, base: str, *, compared_with: str) -> Row:
+        """What each of both adds to the base, and not what it takes with it."""
+        ours = [one.added(subject, base) for one in self.kept]
+        theirs = [one.added(reference, base) for one in self.kept]
+        return Row(
+            what=what,
+            quantity=Quantity.ADDED,
+            measured=Spread.of(ours),
+            compared_with=compared_with,
+            reference=Spread.of(theirs),
+            ratio=Spread.of([one / other for one, other in zip(ours, theirs, strict=True)]),
             rounds_run=self.run,
             rounds_kept=len(self.kept),
             rounds_quiet=self.quiet,

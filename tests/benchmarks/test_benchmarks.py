@@ -7,7 +7,9 @@ from tests.benchmarks.__main__ import main
 from tests.benchmarks.bench import Effort
 from tests.databases import has_postgres
 
-SHORT = Effort(bcrypt_cost=4, rounds=1, calls=100, seconds=0.05, connections=2, few_keys=10, many_keys=1_000)
+SHORT = Effort(
+    bcrypt_cost=4, rounds=1, calls=100, seconds=0.05, connections=2, hop_seconds=0.05, few_keys=10, many_keys=1_000
+)
 
 
 def test_a_run_prints_a_row_for_everything_that_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -18,8 +20,12 @@ def test_a_run_prints_a_row_for_everything_that_is_measured(tmp_path: Path, caps
     rows = [line.split("|")[1:4:2] for line in printed.splitlines() if line.startswith("| ")][2:]
     assert [(what.strip(), compared_with.strip()) for what, compared_with in rows] == measured
     names = [what.partition(",")[0] for what, _ in measured]
-    assert names == ["warm verification"] * 2 + ["cold verification", "forged key refused"] + ["tool call"] * 6 + [
-        "look-up of a key among 1" for _ in range(1 + has_postgres())
+    assert names == [
+        *["warm verification"] * 2,
+        *["cold verification", "forged key refused"],
+        *["tool call"] * 6,
+        *["through the gateway"] * (4 * 11 + 4 * 7),
+        *["look-up of a key among 1"] * (1 + has_postgres()),
     ]
     assert "command: python -m tests.benchmarks" in printed
     assert "machine: " in printed
@@ -30,4 +36,4 @@ def test_an_unknown_part_is_named_together_with_those_that_there_are(capsys: pyt
     with pytest.raises(SystemExit) as stopped:
         main(["hot"], SHORT)
     assert stopped.value.code == 2
-    assert "'hot'; there are: warm, cold, forged, http, lookups" in capsys.readouterr().err
+    assert "'hot'; there are: warm, cold, forged, http, gateway, lookups" in capsys.readouterr().err

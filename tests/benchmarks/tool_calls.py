@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from http.client import HTTPConnection
+from typing import TYPE_CHECKING
 
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.child import Child, child
 from tests.benchmarks.figures import Quantity, Row
-from tests.benchmarks.load_generator import Job, Outcome
+from tests.benchmarks.load_generator import Job
 from tests.benchmarks.mcp_requests import LEGACY, MODERN, tool_call
 from tests.benchmarks.noop_server import PROCESSOR_TIME, WITH_US, WITHOUT_US, Announcement
 from tests.benchmarks.rounds import Figures, run_rounds
+
+if TYPE_CHECKING:
+    from tests.benchmarks.outcome import Outcome
 
 _LABELS = {
     Quantity.RATE: "requests",
