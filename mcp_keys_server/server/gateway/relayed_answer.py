@@ -24,6 +24,7 @@ class RelayedAnswer:
         self._begun = False
         self._of_events = False
         self._tail = b""
+        self._held = b""
 
     async def begin(self, status: int, headers: Headers, *, of_events: bool = False) -> None:
         self._begun, self._of_events = True, of_events
@@ -33,10 +34,15 @@ class RelayedAnswer:
         """Wait until the client has taken it, or most of it: nothing is heaped up for one that does not read."""
         if chunk:
             self._tail = (self._tail + chunk[-4:])[-4:]
+            if not self._of_events:
+                # Of what nobody can read before its end, the latest waits for the next, because the last goes out
+                # together with the end: to write is what costs most in a short answer.
+                chunk, self._held = self._held, chunk
+        if chunk:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._send({"type": "http.response.body", "body": self._held, "more_body": False})
 
     async def all_at_once(self, response: Response) -> None:
         await response(self._scope, self._receive, self._send)

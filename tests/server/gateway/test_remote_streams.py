@@ -324,7 +324,7 @@ async def test_half_an_answer_is_not_taken_for_the_whole() -> None:
 
     async with an_upstream(answering) as upstream, a_gateway(upstream) as gateway:
         cut = await gateway.ask(request())
-        assert (cut.status, cut.body, cut.complete) == (200, b'{"jsonrpc"', False)
+        assert (cut.status, cut.complete) == (200, False)
         told = await gateway.ask(request(events=True))
         assert (told.complete, [it["error"]["code"] for it in told.events]) == (True, [-32603])
         assert gateway.usage.uses[ALIAS, "ada"].errors == 2
