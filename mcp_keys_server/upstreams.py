@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -124,6 +124,11 @@ class ProgramUpstream(Upstream):
     command: tuple[ProgramTemplate, ...] = Field(min_length=1, description="The program and its arguments.")
     env: Mapping[str, ProgramTemplate] = Field(
         default={}, description="Its environment, beside PATH, HOME, TMPDIR, LANG, LC_ALL and TZ."
+    )
+    protocol: Literal["2025-11-25", "2026-07-28"] = Field(
+        default="2025-11-25",
+        description="The version that is spoken with it if it speaks both. In the earlier one it can ask the user "
+        "something in the middle of a call in the way that most programs do.",
     )
     start_seconds: float = Field(default=60, gt=0, le=3600, description="How long it may take to start.")
     idle_seconds: float = Field(default=600, gt=0, le=86_400, description="After so long without a call it is stopped.")

@@ -23,10 +23,11 @@ from mcp_keys_server.server.gateway.child_process import Child, spawned
 from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.gateway_user import GatewayUser
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
+from mcp_keys_server.server.gateway.process_habits import Habits
 from mcp_keys_server.server.gateway.program_relay import Relay, Surroundings
-from mcp_keys_server.server.gateway.program_spawn import program_spawn
+from mcp_keys_server.server.gateway.program_spawn import era, program_spawn
 from mcp_keys_server.server.gateway.sessions import SECONDS_OF_AN_IDLE_SESSION
-from mcp_keys_server.server.gateway.user_process import Habits, UserProcess
+from mcp_keys_server.server.gateway.user_process import UserProcess
 from mcp_keys_server.upstreams import ProgramUpstream
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class ProgramServer:
             note_error=partial(around.usage.note_error, around.alias, user_id),
             start_seconds=upstream.start_seconds,
             idle_seconds=upstream.idle_seconds,
+            mode=era(upstream),
         )
         announcements = Announcements()
         process = UserProcess(label, calls, announcements, habits)

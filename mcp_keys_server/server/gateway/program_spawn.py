@@ -25,3 +25,8 @@ def program_spawn(alias: str, upstream: ProgramUpstream, user_id: str, folder: P
         largest_line=upstream.max_line_mb * MEBIBYTE,
         memory_bytes=upstream.max_memory_mb * MEBIBYTE,
     )
+
+
+def era(upstream: ProgramUpstream) -> str:
+    """What the SDK's client calls the era in which it is spoken to first."""
+    return "legacy" if upstream.protocol == "2025-11-25" else "auto"

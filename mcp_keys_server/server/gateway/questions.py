@@ -45,11 +45,13 @@ def check_can_be_asked(context: Context, question: InputRequest) -> None:
     Raises:
         MCPError: The client that made this call did not say that it can be asked this.
     """
-    what = _missing(context.session.client_capabilities or ClientCapabilities(), question)
-    if what is not None:
+    missing = _missing(context.session.client_capabilities or ClientCapabilities(), question)
+    if missing is not None:
+        what, capability = missing
         raise MCPError(
             MISSING_REQUIRED_CLIENT_CAPABILITY,
             f"To go on, the server behind this endpoint has to ask {what}, which this client cannot be asked",
+            {"requiredCapabilities": capability},
         )
 
 
@@ -72,21 +74,21 @@ def answer_to(question: InputRequest) -> type[ElicitResult | CreateMessageResult
     return CreateMessageResultWithTools if question.params.tools else CreateMessageResult
 
 
-def _missing(declared: ClientCapabilities, question: InputRequest) -> str | None:
-    """What it asks for, in words, if the client has not declared it."""
+def _missing(declared: ClientCapabilities, question: InputRequest) -> tuple[str, Mapping[str, object]] | None:
+    """What it asks for, in words, and the capability for it, if the client has not declared that."""
+    elicitation = declared.elicitation
     match question:
         case ElicitRequest(params=ElicitRequestURLParams()):
-            has_it = declared.elicitation is not None and declared.elicitation.url is not None
-            return None if has_it else "the user to open a page"
+            has_it = elicitation is not None and elicitation.url is not None
+            return None if has_it else ("the user to open a page", {"elicitation": {"url": {}}})
         case ElicitRequest():
             # An empty object is the form alone (2025-11-25, client/elicitation, "Capabilities").
-            elicitation = declared.elicitation
             has_it = elicitation is not None and (elicitation.form is not None or elicitation.url is None)
-            return None if has_it else "the user something"
+            return None if has_it else ("the user something", {"elicitation": {"form": {}}})
         case CreateMessageRequest():
-            return None if declared.sampling is not None else "the model something"
+            return None if declared.sampling is not None else ("the model something", {"sampling": {}})
         case _:
-            return "for the user's folders"
+            return "for the user's folders", {"roots": {}}
 
 
 def questions_of(result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -122,7 +122,8 @@ def _readings(value: bytes) -> Iterable[str]:
 
 
 def _of_message(message: Message, headers: Headers) -> Headers:
-    """``Mcp-Method`` and ``Mcp-Name`` as the message has it, whatever the client made of them.
+    """``Mcp-Method`` and ``Mcp-Name`` as the message has it, as far as the client has sent them: the server is to judge
+    itself of those that are missing.
 
     Raises:
         TroubleError: The client made something else of them.
@@ -136,11 +137,10 @@ def _of_message(message: Message, headers: Headers) -> Headers:
             made[MCP_NAME_HEADER.encode()] = encode_header_value(name).encode("ascii")
         except UnicodeEncodeError:
             raise TroubleError(Trouble.HEADER_MISMATCH) from None
-    for header, value in made.items():
-        for sent_name, sent in headers:
-            if sent_name == header and decode_header_value(sent.decode("latin-1")) != _decoded(value):
-                raise TroubleError(Trouble.HEADER_MISMATCH)
-    return list(made.items())
+    sent = {name: value for name, value in headers if name in made}
+    if any(decode_header_value(value.decode("latin-1")) != _decoded(made[name]) for name, value in sent.items()):
+        raise TroubleError(Trouble.HEADER_MISMATCH)
+    return [(name, made[name]) for name in sent]
 
 
 def _decoded(value: bytes) -> str | None:

@@ -19,12 +19,13 @@ from mcp_keys_server.core.errors import McpKeysError
 from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.child_process import Child, spawned
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
-from mcp_keys_server.server.gateway.program_spawn import program_spawn
+from mcp_keys_server.server.gateway.process_habits import Habits
+from mcp_keys_server.server.gateway.program_spawn import era, program_spawn
 from mcp_keys_server.server.gateway.public_network import PublicNetwork
 from mcp_keys_server.server.gateway.remote_connection import RemoteConnection
 from mcp_keys_server.server.gateway.tool_listing import MOST_PAGES, SECONDS_TO_LIST, first_error, listed_tools
 from mcp_keys_server.server.gateway.tool_rules import digest_of, has_a_name
-from mcp_keys_server.server.gateway.user_process import Habits, UserProcess
+from mcp_keys_server.server.gateway.user_process import UserProcess
 from mcp_keys_server.server.key_tools import KEY_TOOLS
 from mcp_keys_server.upstreams import AnyUpstream, ProgramUpstream, RemoteUpstream
 
@@ -124,7 +125,7 @@ async def _started(
         note_error(error)
         has_ended.set()
 
-    habits = Habits(child, make_room, note_end, upstream.start_seconds, upstream.idle_seconds)
+    habits = Habits(child, make_room, note_end, upstream.start_seconds, upstream.idle_seconds, era(upstream))
     calls = OpenCalls(alias, seconds=upstream.call_seconds, holds_key=lambda _: False)
     process = UserProcess(f"{alias} of {user_id}", calls, Announcements(), habits)
     try:

@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Final
 
 import anyio
 from mcp.client.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp_types import Implementation
+from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, Implementation
 
 import mcp_keys_server
 from mcp_keys_server.core.clock import Clock, utc_now
@@ -21,6 +19,7 @@ from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.child_process import Child
 from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
+from mcp_keys_server.server.gateway.process_habits import Habits, State
 from mcp_keys_server.server.gateway.tool_listing import first_error
 
 logger = logging.getLogger(__name__)
@@ -30,28 +29,6 @@ SECONDS_THAT_COUNT: Final = 10
 LONGEST_PAUSE: Final = 60
 SECONDS_TO_SAY_WHY: Final = 2
 _WHO_CALLS: Final = Implementation(name="mcp-keys-server", version=mcp_keys_server.__version__)
-
-
-class State(StrEnum):
-    """What a process is doing."""
-
-    STOPPED = "stopped"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Habits:
-    """How a process is started and stopped."""
-
-    spawned: Callable[[], AbstractAsyncContextManager[Child]]
-    make_room: Callable[[], Awaitable[None]]
-    """Called before it is started; raises UpstreamError where too many run already."""
-    note_error: Callable[[str], None]
-    start_seconds: float
-    idle_seconds: float
 
 
 class UserProcess:
@@ -66,6 +43,7 @@ class UserProcess:
         self._announcements = announcements
         self._habits = habits
         self._clock = clock
+        self._mode = habits.mode
         self._wanted = asyncio.Event()
         self._used = asyncio.Event()
         self._settled = asyncio.Event()
@@ -139,7 +117,7 @@ class UserProcess:
             self._failure = None
             began = monotonic()
             try:
-                await self._live()
+                await self._live_in_some_era()
             except McpKeysError as error:
                 self._failure = str(error)
             except Exception as error:
@@ -149,6 +127,15 @@ class UserProcess:
             finally:
                 self._client = self.pid = None
             self._bury(monotonic() - began)
+
+    async def _live_in_some_era(self) -> None:
+        try:
+            await self._live()
+        except Exception as error:
+            if self._mode != "legacy" or not _knows_the_later_era_alone(error):
+                raise
+            self._mode, self._failure = "auto", None
+            await self._live()
 
     async def _live(self) -> None:
         self._become(State.STARTING)
@@ -161,6 +148,7 @@ class UserProcess:
                 client_info=_WHO_CALLS,
                 # Its lists differ by user, and a cache that says "public" would not know.
                 cache=None,
+                mode=self._mode,
                 sampling_callback=self._calls.on_sampling,
                 elicitation_callback=self._calls.on_elicitation,
                 logging_callback=self._announcements.on_log,
@@ -173,9 +161,10 @@ class UserProcess:
                     await self._until_idle()
                     self._client = None
                     self._become(State.STOPPING)
-            except Exception:
-                with anyio.move_on_after(SECONDS_TO_SAY_WHY):  # it has ended, most likely, and of what is said there
-                    self._ends_for(await child.ended())
+            except Exception as error:
+                if _code_of(error) in (CONNECTION_CLOSED, None):  # of what it has ended is said there
+                    with anyio.move_on_after(SECONDS_TO_SAY_WHY):
+                        self._ends_for(await child.ended())
                 raise
             tasks.cancel_scope.cancel()
 
@@ -242,8 +231,17 @@ class UserProcess:
         self._settled.set()
 
 
-def _explained(error: BaseException) -> str:
+def _code_of(error: BaseException) -> int | None:
     first = first_error(error)
-    if isinstance(first, MCPError):
-        return f"it answered the handshake with error {first.error.code}"
-    return f"it could not be talked to ({type(first).__name__})"
+    return first.error.code if isinstance(first, MCPError) else None
+
+
+def _knows_the_later_era_alone(error: BaseException) -> bool:
+    return _code_of(error) in (UNSUPPORTED_PROTOCOL_VERSION, METHOD_NOT_FOUND)
+
+
+def _explained(error: BaseException) -> str:
+    code = _code_of(error)
+    if code is None:
+        return f"it could not be talked to ({type(first_error(error)).__name__})"
+    return f"it answered the handshake with error {code}"

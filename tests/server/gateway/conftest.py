@@ -13,9 +13,13 @@ PROGRAM = [sys.executable, str(Path(__file__).with_name("sample_program.py"))]
 
 @pytest.fixture
 async def sample(sqlite_world: World, tmp_path: Path) -> AsyncIterator[Served]:
-    """The sample program behind the alias ``sample``, and one that speaks the handshake era only behind ``old``."""
+    """The sample program in the later era behind ``sample``; in the other, which it then knows alone, behind ``old``."""
     upstreams: dict[str, dict[str, object]] = {
-        "sample": {"command": [*PROGRAM, "{user_id}"], "env": {"NOTES": "{data_dir}/{user_id}/notes"}},
+        "sample": {
+            "command": [*PROGRAM, "{user_id}"],
+            "env": {"NOTES": "{data_dir}/{user_id}/notes"},
+            "protocol": "2026-07-28",
+        },
         "old": {"command": [*PROGRAM, "legacy"]},
     }
     async with served(sqlite_world, tmp_path / "upstreams", upstreams) as running:
