@@ -13,7 +13,7 @@ PROGRAM = [sys.executable, str(Path(__file__).with_name("sample_program.py"))]
 
 @pytest.fixture
 async def sample(sqlite_world: World, tmp_path: Path) -> AsyncIterator[Served]:
-    """The sample program in the later era behind ``sample``; in the other, which it then knows alone, behind ``old``."""
+    """The sample program, in the later era behind ``sample``, and behind ``old`` as one that knows the other alone."""
     upstreams: dict[str, dict[str, object]] = {
         "sample": {
             "command": [*PROGRAM, "{user_id}"],

@@ -1,18 +1,22 @@
 """An upstream that is a program of its own: ``python sample_program.py``. It says all that it is told.
 
-With the argument ``legacy`` it knows of no protocol after 2025-11-25.
+With the argument ``legacy`` it knows of no protocol after 2025-11-25, with ``later`` of none before 2026-07-28.
 """
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.runner import serve_loop
 from mcp.server.stdio import stdio_server
+from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types import (
+    UNSUPPORTED_PROTOCOL_VERSION,
     Completion,
     CompletionArgument,
     CreateMessageRequest,
@@ -168,6 +172,12 @@ async def complete(_: object, argument: CompletionArgument, __: object) -> Compl
     return Completion(values=[f"{argument.value}!"])
 
 
+async def refuse_the_handshake(context: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    if context.method == "initialize":
+        raise MCPError(UNSUPPORTED_PROTOCOL_VERSION, "no", {"supported": ["2026-07-28"], "requested": "2025-11-25"})
+    return await call_next(context)
+
+
 async def agree(_: object, __: object) -> EmptyResult:
     return EmptyResult()
 
@@ -185,4 +195,6 @@ if __name__ == "__main__":
     if "legacy" in sys.argv:
         anyio.run(serve_the_handshake_era)
     else:
+        if "later" in sys.argv:
+            server._lowlevel_server.middleware.append(refuse_the_handshake)
         server.run("stdio")

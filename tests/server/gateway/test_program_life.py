@@ -121,6 +121,24 @@ async def test_one_that_does_not_speak_the_protocol_is_ended(behind: Behind, pro
         assert status(running).pid is None
 
 
+@pytest.mark.parametrize(
+    ("knows", "told", "speaks"),
+    [
+        ("both", "2025-11-25", "2025-11-25"),
+        ("both", "2026-07-28", "2026-07-28"),
+        ("legacy", "2026-07-28", "2025-11-25"),
+        ("later", "2025-11-25", "2026-07-28"),
+    ],
+)
+async def test_a_program_is_spoken_to_in_the_era_that_it_knows_and_the_operator_wants(
+    behind: Behind, caplog: pytest.LogCaptureFixture, knows: str, told: str, speaks: str
+) -> None:
+    _, key = await behind.world.key()
+    async with behind(command=[*PROGRAM, knows], protocol=told) as running, running.client(key) as client:
+        assert (await client.call_tool("note", {"text": "one"})).structured_content == {"result": ["one"]}
+    assert f"protocol={speaks}" in caplog.text
+
+
 async def test_one_that_nobody_uses_is_stopped_and_comes_back(behind: Behind) -> None:
     _, key = await behind.world.key()
     async with behind(idle_seconds=0.5) as running, running.client(key) as client:
