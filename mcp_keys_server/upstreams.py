@@ -98,7 +98,9 @@ class Upstream(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
 
-    allow: tuple[ToolPattern, ...] | None = Field(default=None, description="The tools that are let through.")
+    allow: tuple[ToolPattern, ...] | None = Field(
+        default=None, description="The tools that are let through, also with '*'. Without it: all."
+    )
     required_scopes: frozenset[str] = Field(default=frozenset(), description="What a key needs to come in.")
     pin_descriptions: bool = Field(
         default=False, description="Whether a tool that is not as it was first seen is held back."

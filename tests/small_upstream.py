@@ -2,7 +2,8 @@
 
 It speaks the protocol of the handshake era. Words after its name are what else it does: ``stubborn`` ends of nothing
 but SIGKILL and has a child that does the same, ``hostile`` says what would move a terminal's cursor, ``changed``
-describes its tool in other words, ``crashing`` ends as soon as it is asked for its tools.
+describes its tool in other words; asked for its tools, ``crashing`` ends, ``slow`` says nothing, ``odd`` things in no
+form that there is and ``refusing`` an error; ``endless`` always has one more page of resources.
 """
 
 import json
@@ -27,12 +28,13 @@ def answer(method: str) -> dict[str, Any]:
         capabilities: dict[str, Any] = {"tools": {}, "resources": {}}
         info = {"name": NAME, "version": "1"}
         return {"protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": info}
-    if method == "tools/list":
-        return {"tools": tools()}
+    if method == "tools/list" and "refusing" not in ARGUMENTS:
+        return {"tools": 3 if "odd" in ARGUMENTS else tools()}
     if method == "tools/call":
         return {"content": [{"type": "text", "text": str(os.getpid())}]}
     if method == "resources/list":
-        return {"resources": []}
+        resources = [{"uri": "small://one", "name": "one"}]
+        return {"resources": resources, "nextCursor": "more"} if "endless" in ARGUMENTS else {"resources": resources}
     raise LookupError
 
 
@@ -43,6 +45,8 @@ def serve() -> None:
             continue
         if "crashing" in ARGUMENTS and asked["method"] == "tools/list":
             sys.exit(7)
+        if "slow" in ARGUMENTS and asked["method"] == "tools/list":
+            continue
         said: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
         try:
             said["result"] = answer(asked["method"])

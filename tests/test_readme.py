@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from pydantic.fields import FieldInfo
 
 import mcp_keys_server
+from mcp_keys_server.cli.configuration import load_settings
 from mcp_keys_server.cli.program import program
 from mcp_keys_server.server.client_config import INSPECTOR, MCP_REMOTE, Client, Endpoint, snippet
 from mcp_keys_server.settings import Settings
+from mcp_keys_server.upstreams import ProgramUpstream, RemoteUpstream, Upstream
 from tests.embedding.readme_examples import example
 from tests.running_server import environment
 
@@ -21,14 +24,51 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_settings_are_all_in_the_table_and_no_others() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.+) \|$", README.partition("## Settings")[2], re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.+) \|$", _section("Settings"), re.MULTILINE)
     assert [(name, text) for name, _, text in rows] == [
         (name, field.description) for name, field in Settings.model_fields.items()
     ]
-    defaults = {name: default.strip("`") for name, default, _ in rows if name != "database"}
+    defaults = {
+        name: default.strip("`") for name, default, _ in rows if not Settings.model_fields[name].default_factory
+    }
     for name, default in defaults.items():
         plain = Settings.model_fields[name].default
-        assert default == ("none" if plain in (None, ()) else str(plain)), name
+        assert default == ("none" if plain in (None, (), {}) else str(plain)), name
+
+
+def _section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_fields_of_upstreams_are_all_in_the_table_and_no_others() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.+) \| (.+) \| (.+) \|$", _section("MCP servers that exist already"), re.MULTILINE
+    )
+    assert [tuple(row) for row in rows] == [
+        (name, of, _default(field), field.description)
+        for kind, of in ((Upstream, "both"), (ProgramUpstream, "`command`"), (RemoteUpstream, "`url`"))
+        for name, field in kind.model_fields.items()
+        if kind is Upstream or name not in Upstream.model_fields
+    ]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    return "none" if field.default in (None, frozenset(), {}) else f"`{str(field.default).lower()}`"
+
+
+def test_the_example_of_upstreams_can_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETS_TOKEN", "hunter2")
+    path = tmp_path / "mcp-keys.toml"
+    path.write_text(example("upstreams", {}))
+    settings = load_settings(config=path)
+    notes, tickets = settings.upstreams["notes"], settings.upstreams["tickets"]
+    assert isinstance(notes, ProgramUpstream)
+    assert isinstance(tickets, RemoteUpstream)
+    place = {"user_id": "ada", "alias": "notes", "data_dir": "/data/notes"}
+    assert notes.environment("/data/notes/ada", **place)["MEMORY_FILE_PATH"] == "/data/notes/ada/memory.json"
+    assert tickets.headers["Authorization"].filled(user_id="ada", alias="tickets", key_id="x") == "Bearer hunter2"
 
 
 def test_the_help_is_what_the_program_prints() -> None:
@@ -59,7 +99,7 @@ def test_the_commands_name_options_that_there_are() -> None:
     for line in re.findall(r"(?:^|\| )mcp-keys-server (.+)$", README, re.MULTILINE):
         words = [word for word in line.split() if re.fullmatch(r"[a-z]+", word)][:2]
         options = re.findall(r"--[a-z-]+", line)
-        command = words if words[0] in ("users", "keys", "events", "import", "database") else words[:1]
+        command = words if words[0] in ("users", "keys", "upstreams", "events", "import", "database") else words[:1]
         printed = CliRunner().invoke(program, [*command, "--help"]).output
         assert printed.startswith("Usage: "), line
         for option in options:

@@ -16,6 +16,7 @@ from mcp_keys_server.settings import Settings, SettingsError
 from mcp_keys_server.upstreams import AnyUpstream
 
 if TYPE_CHECKING:
+    from mcp_keys_server.server.gateway.control import Serving
     from mcp_keys_server.server.gateway.trial import Bench, Trial
     from mcp_keys_server.server.gateway.upstream_status import UpstreamStatus
 
@@ -37,7 +38,10 @@ def list_upstreams(settings: Settings, *, as_json: bool) -> None:
     from mcp_keys_server.server.gateway.control import read_status
 
     _chosen(settings, None)
-    serving = anyio.run(read_status, settings.upstream_data_dir)
+    _show_serving(anyio.run(read_status, settings.upstream_data_dir), settings, as_json=as_json)
+
+
+def _show_serving(serving: "Serving", settings: Settings, *, as_json: bool) -> None:
     rows = [_status_row(status) for status in serving.statuses]
     if as_json:
         print_json(rows)
@@ -97,15 +101,7 @@ def check_upstreams(settings: Settings, *, alias: str | None, user: str | None, 
         async with _bench_of(settings) as bench:
             return [await tried(each, upstream, user_id, bench) for each, upstream in chosen.items()]
 
-    trials = anyio.run(run)
-    rows = [_trial_row(trial) for trial in trials]
-    if as_json:
-        print_json(rows)
-    else:
-        table = [{**row, **_cells(row)} for row in rows]
-        columns = ("alias", "usable", "server", "protocol", "tools", "resources", "prompts", "remarks")
-        print_table(table, columns, nothing="")
-    return 1 if any(trial.error for trial in trials) else 0
+    return _show_trials(anyio.run(run), as_json=as_json)
 
 
 @asynccontextmanager
@@ -121,6 +117,17 @@ async def _bench_of(settings: Settings) -> AsyncIterator["Bench"]:
         return
     async with key_ring_of(settings) as ring:
         yield Bench(folder, uids, ring.tool_pins.pinned)
+
+
+def _show_trials(trials: "list[Trial]", *, as_json: bool) -> int:
+    rows = [_trial_row(trial) for trial in trials]
+    if as_json:
+        print_json(rows)
+    else:
+        table = [{**row, **_cells(row)} for row in rows]
+        columns = ("alias", "usable", "server", "protocol", "tools", "resources", "prompts", "remarks")
+        print_table(table, columns, nothing="")
+    return 1 if any(trial.error for trial in trials) else 0
 
 
 def _trial_row(trial: "Trial") -> dict[str, object]:

@@ -44,7 +44,7 @@ def test_each_upstream_is_tried_and_what_is_wrong_is_a_sentence_without_secrets(
         "server": "small 1",
         "protocol": "2025-11-25",
         "tools": 1,
-        "resources": 0,
+        "resources": 1,
         "prompts": None,
         "idle_patterns": ["nothing_*"],
         "reserved_tools": ["create_key"],
@@ -77,7 +77,7 @@ def test_nothing_that_an_upstream_says_moves_the_cursor(tmp_path: Path) -> None:
         "1",
         "2025-11-25",
         "1",
-        "0",
+        "1",
         "-",
         "left out, because ours have these names: create_key",
     ]
