@@ -172,10 +172,10 @@ async def complete(_: object, argument: CompletionArgument, __: object) -> Compl
     return Completion(values=[f"{argument.value}!"])
 
 
-async def refuse_the_handshake(context: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    if context.method == "initialize":
+async def refuse_the_handshake(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    if ctx.method == "initialize":
         raise MCPError(UNSUPPORTED_PROTOCOL_VERSION, "no", {"supported": ["2026-07-28"], "requested": "2025-11-25"})
-    return await call_next(context)
+    return await call_next(ctx)
 
 
 async def agree(_: object, __: object) -> EmptyResult:
