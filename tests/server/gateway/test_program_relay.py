@@ -10,6 +10,7 @@ import pytest
 from mcp.client.session import ClientRequestContext, IncomingMessage
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
+    MISSING_REQUIRED_CLIENT_CAPABILITY,
     CallToolResult,
     CreateMessageRequestParams,
     CreateMessageResult,
@@ -147,6 +148,15 @@ async def test_a_client_that_cannot_be_asked_is_told_so(sample: Served, mode: st
         except MCPError as error:
             answer = error.error.message
         assert "cannot be asked" in answer or "Error executing tool ask" in answer
+
+
+async def test_a_client_that_cannot_be_asked_is_told_what_it_would_have_to_declare(sample: Served) -> None:
+    _, key = await sample.world.key()
+    async with sample.client(key) as client:
+        with pytest.raises(MCPError) as refused:
+            await client.call_tool("ask")
+    assert refused.value.error.code == MISSING_REQUIRED_CLIENT_CAPABILITY
+    assert refused.value.error.data == {"requiredCapabilities": {"elicitation": {"form": {}}}}
 
 
 @pytest.mark.parametrize(("mode", "alias"), [(mode, alias) for mode in ERAS for alias in ALIASES])
