@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.clients.connections import MODERN
 from tests.clients.node_clients import NodeClients
 from tests.conftest import KEY
 from tests.databases import SqliteDatabase
@@ -67,7 +68,9 @@ def all_behind(node: NodeClients, folder: Path) -> Iterator[Behind]:
             "memory": node.program(MEMORY),
             "time": TIME,
             "fastmcp": FASTMCP,
+            "fastmcp-current": FASTMCP,
             "conformance": CONFORMANCE,
+            "conformance-current": CONFORMANCE,
         }
         config = folder / "config.toml"
         config.write_text(_described(folder / "upstreams", programs, urls))
@@ -85,7 +88,7 @@ def _environment(alias: str) -> str:
     match alias:
         case "memory":
             return 'MEMORY_FILE_PATH = "{data_dir}/{user_id}/memory.json"'
-        case "conformance":
+        case "conformance" | "conformance-current":
             return f"PYTHONPATH = {json.dumps(PYTHONPATH)}"
         case _:
             return ""
@@ -104,6 +107,8 @@ def _described(data: Path, programs: Mapping[str, Sequence[str]], urls: Mapping[
             f"calls_at_once = {CALLS_AT_ONCE}",
             f"env = {{ {_environment(alias)} }}",
         ]
+        if alias.endswith("-current"):
+            lines.append(f'protocol = "{MODERN}"')
     for alias, url in urls.items():
         lines += [f"[upstreams.{alias}]", f"url = {json.dumps(url)}", "allow_private = true"]
     return "\n".join(lines)

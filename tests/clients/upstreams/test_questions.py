@@ -45,6 +45,7 @@ async def model(context: ClientRequestContext, params: CreateMessageRequestParam
         ("everything", "trigger-elicitation-request", "Ada"),
         ("everything-http", "trigger-elicitation-request", "Ada"),
         ("fastmcp", "ask", "accept green"),
+        ("fastmcp-current", "ask", "accept green"),
         ("fastmcp-http", "ask", "accept green"),
     ],
 )
@@ -72,7 +73,7 @@ async def test_the_model_of_the_client_is_asked(behind: Behind, alias: str, era:
 
 
 @IN_EACH_ERA
-@pytest.mark.parametrize("alias", ["fastmcp", "fastmcp-http"])
+@pytest.mark.parametrize("alias", ["fastmcp", "fastmcp-current", "fastmcp-http"])
 async def test_a_call_that_is_cancelled_ends_in_the_server_too(
     behind: Behind, alias: str, era: str, tmp_path: Path
 ) -> None:
