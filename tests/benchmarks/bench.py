@@ -17,7 +17,7 @@ class Effort:
     seconds: float = 1.0
     """Of requests over HTTP, in each round."""
     connections: int = 16
-    hop_seconds: float = 0.5
+    hop_seconds: float = 0.4
     """Of tool calls, in each round, where there are very many contestants."""
     few_keys: int = 1_000
     many_keys: int = 1_000_000

@@ -28,8 +28,9 @@ def conditions(arguments: Sequence[str], effort: Effort) -> dict[str, str]:
         ),
         "method": f"contestants take turns in {effort.rounds} rounds after one that does not count; in this process "
         f"{effort.calls:,} calls a round with garbage collection off, over HTTP {effort.seconds:g} s a round on "
-        f"{effort.connections} connections (through the gateway {effort.hop_seconds:g} s, also on one) with the "
-        f"server collecting as it does when it serves; bcrypt at cost {effort.bcrypt_cost}",
+        f"{effort.connections} connections (through the gateway {effort.hop_seconds:g} s, also on one, and no round is "
+        "dropped) with the server collecting as it does when it serves; "
+        f"bcrypt at cost {effort.bcrypt_cost}",
         "disturbance": RULE,
     }
 
