@@ -5,6 +5,8 @@ from starlette.types import Message
 
 from mcp_keys_server.server.gateway.relayed_answer import RelayedAnswer
 
+pytestmark = pytest.mark.anyio
+
 
 @pytest.mark.parametrize(
     ("of_events", "sent"),
