@@ -2,18 +2,22 @@
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import Receive, Scope, Send
 
+from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.program_relay import Relay
 from mcp_keys_server.server.gateway.sessions import UserSessions
 from mcp_keys_server.server.gateway.user_process import UserProcess
 
 if TYPE_CHECKING:
     from mcp.server.lowlevel import Server
+
+
+TAKEN_AWAY: Final = "The operator has taken this server away or changed it; try again"
 
 
 class GatewayUser:
@@ -42,7 +46,8 @@ class GatewayUser:
                     if not self._server.done():
                         self._server.set_result(self._relay.server(client))
                 await self._ready.wait()
-            assert self._sessions is not None  # noqa: S101 - that is what it was ready for
+            if self._sessions is None:
+                raise UpstreamError(TAKEN_AWAY)
             await self._sessions(scope, receive, send)
         finally:
             self.open_requests -= 1
@@ -59,4 +64,7 @@ class GatewayUser:
                     await anyio.sleep_forever()
 
     def leave(self) -> None:
+        """Whether or not it has begun to live: whoever waits for it is told."""
         self._scope.cancel()
+        self.process.let_down(TAKEN_AWAY)
+        self._ready.set()

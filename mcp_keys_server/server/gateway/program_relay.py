@@ -80,7 +80,6 @@ class Relay:
         """Around all that is relayed."""
         async with anyio.create_task_group() as self._tasks:
             yield
-            self._tasks.cancel_scope.cancel()
 
     def server(self, client: Client) -> Server[Any]:
         """A server that says of itself what the upstream says of itself, and offers of it what is relayed here."""

@@ -66,11 +66,15 @@ class ProgramServer:
 
     async def run(self) -> None:
         """Keep the processes of all users, until cancelled."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._sweep)
-            while True:
-                # Begun here and not by the request that needs it, whose context would be theirs as long as they live.
-                tasks.start_soon((await self._new_users.get()).keep)
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._sweep)
+                while True:
+                    # Begun here and not by the request that needs it, whose context would be theirs for all their life.
+                    tasks.start_soon((await self._new_users.get()).keep)
+        finally:
+            for user in self._users.values():
+                user.leave()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         user_id = principal_of(scope).user_id

@@ -47,6 +47,7 @@ class UserProcess:
         self._wanted = asyncio.Event()
         self._used = asyncio.Event()
         self._settled = asyncio.Event()
+        self._running = asyncio.Event()
         self._starting: asyncio.Future[Client] | None = None
         self._client: Client | None = None
         self._users = 0
@@ -95,7 +96,7 @@ class UserProcess:
             try:
                 await self._habits.make_room()
             except BaseException:
-                self._let_down("too many others run, or whoever wanted it to be started is gone")
+                self.let_down("too many others run, or whoever wanted it to be started is gone")
                 raise
             self._wanted.set()
         return await asyncio.shield(self._starting)
@@ -139,6 +140,7 @@ class UserProcess:
 
     async def _live(self) -> None:
         self._become(State.STARTING)
+        self._running.clear()
         async with self._habits.spawned() as child, anyio.create_task_group() as tasks:
             self.pid = child.pid
             tasks.start_soon(self._note_end, child, tasks.cancel_scope)
@@ -178,18 +180,20 @@ class UserProcess:
             self._failure = reason
 
     async def _give_up(self, life: anyio.CancelScope) -> None:
-        await anyio.sleep(self._habits.start_seconds)
-        if self.state is State.STARTING:
-            self._ends_for(f"it did not answer within {self._habits.start_seconds:g} s of its start")
-            life.cancel()
+        with anyio.move_on_after(self._habits.start_seconds):
+            await self._running.wait()
+            return
+        self._ends_for(f"it did not answer within {self._habits.start_seconds:g} s of its start")
+        life.cancel()
 
     def _run(self, client: Client) -> None:
         self._client = client
         self._become(State.RUNNING)
         self.idle_since = monotonic()
-        if self._starting is not None:
-            self._starting.set_result(client)
-            self._starting = None
+        assert self._starting is not None  # noqa: S101 - it was started because somebody waits for it
+        self._starting.set_result(client)
+        self._starting = None
+        self._running.set()
         logger.info("upstream %s runs: pid=%s protocol=%s", self._label, self.pid, client.protocol_version)
 
     async def _until_idle(self) -> None:
@@ -215,10 +219,10 @@ class UserProcess:
         self._habits.note_error(self._failure)
         if pause:
             self._wanted.clear()
-            self._let_down(self._failure)
+            self.let_down(self._failure)
         self._become(State.FAILED)
 
-    def _let_down(self, why: str) -> None:
+    def let_down(self, why: str) -> None:
         """Tell those who wait for its start that there is none."""
         if self._starting is not None:
             self._starting.set_exception(UpstreamError(f"The server behind this endpoint is not there: {why}"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from mcp_keys_server.server.gateway import program_server
 from mcp_keys_server.server.gateway.program_server import ProgramServer
 from tests.server.gateway.conftest import PROGRAM
 from tests.server.gateway.remote_upstreams import always, an_upstream
@@ -44,7 +45,10 @@ async def test_a_server_somewhere_else_stands_behind_its_alias(sqlite_world: Wor
             assert running.gateway.status == []
 
 
-async def test_who_has_not_come_for_long_is_forgotten_and_welcome_again(sqlite_world: World, tmp_path: Path) -> None:
+async def test_who_has_not_come_for_long_is_forgotten_and_welcome_again(
+    sqlite_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program_server, "SECONDS_BETWEEN_SWEEPS", 0.05)
     _, key = await sqlite_world.key()
     async with (
         served(sqlite_world, tmp_path, {"sample": {"command": PROGRAM, "idle_seconds": 0.5}}) as running,
@@ -60,6 +64,8 @@ async def test_who_has_not_come_for_long_is_forgotten_and_welcome_again(sqlite_w
                 await anyio.sleep(0.01)
         server.forget_idle(60)
         assert server.processes, "not so long"
-        server.forget_idle(0)
-        assert not server.processes
+        monkeypatch.setattr(program_server, "SECONDS_OF_AN_IDLE_SESSION", 0)
+        with anyio.fail_after(20):
+            while server.processes:
+                await anyio.sleep(0.01)
         assert (await client.call_tool("note", {"text": "two"})).structured_content == {"result": ["two"]}

@@ -11,6 +11,7 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from mcp_keys_server import ApiKey, RequestedGrant
+from mcp_keys_server.server.gateway import user_process
 from mcp_keys_server.server.gateway.upstream_status import UpstreamStatus
 from mcp_keys_server.upstreams import AnyUpstream, parse_upstreams
 from tests.server.gateway.conftest import PROGRAM
@@ -90,6 +91,51 @@ async def test_one_that_ends_is_started_again(behind: Behind, mode: str) -> None
         assert noted.structured_content == {"result": ["two"]}
         assert status(running).pid != before.pid
         assert status(running).state == "running"
+
+
+async def test_one_that_has_lived_for_long_is_started_again_at_once(
+    behind: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_process, "SECONDS_THAT_COUNT", 0)
+    _, key = await behind.world.key()
+    async with behind() as running, running.client(key) as client:
+        with pytest.raises(MCPError, match="'sample' ended during the call"):
+            await client.call_tool("end", {"code": 3})
+        assert (await client.call_tool("note", {"text": "at once"})).structured_content == {"result": ["at once"]}
+
+
+async def test_many_first_requests_at_once_start_one(behind: Behind, caplog: pytest.LogCaptureFixture) -> None:
+    _, key = await behind.world.key()
+    codes: list[int] = []
+    async with behind() as running, running.http(key) as http:
+
+        async def ask() -> None:
+            codes.append((await post(http, running.endpoint(), "tools/list")).status_code)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(ask)
+    assert codes == [200] * 5
+    assert caplog.text.count("upstream sample of ada runs") == 1
+
+
+async def test_whoever_waits_for_one_that_is_taken_away_is_told_so(behind: Behind) -> None:
+    _, key = await behind.world.key()
+    async with behind(command=["sleep", "60"]) as running, anyio.create_task_group() as tasks:
+        sentences: list[str] = []
+
+        async def ask() -> None:
+            sentences.append(await refused(running, key))
+
+        tasks.start_soon(ask)
+        with anyio.fail_after(20):
+            while not running.gateway.status or status(running).state != "starting":
+                await anyio.sleep(0.01)
+        running.gateway.reconfigure({})
+        with anyio.fail_after(20):
+            while not sentences:
+                await anyio.sleep(0.01)
+    assert "taken this server away" in sentences[0]
 
 
 async def test_one_that_cannot_be_started_says_why_to_the_operator_and_that_it_is_not_there_to_the_user(

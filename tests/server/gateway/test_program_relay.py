@@ -24,6 +24,8 @@ from mcp_types import (
 )
 
 from mcp_keys_server import RequestedGrant
+from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from tests.server.gateway.served import ERAS, Served
 
 pytestmark = pytest.mark.anyio
@@ -243,14 +245,14 @@ async def test_a_notification_cancels_the_work(sample: Served, tmp_path: Path, a
         await _comes(mark)
 
 
-@pytest.mark.parametrize("mode", ERAS)
-async def test_the_end_of_a_key_cancels_the_work(sample: Served, tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(("mode", "alias"), [(mode, alias) for mode in ERAS for alias in ALIASES])
+async def test_the_end_of_a_key_cancels_the_work(sample: Served, tmp_path: Path, mode: str, alias: str) -> None:
     record, key = await sample.world.key()
     mark, refused = tmp_path / "mark", anyio.Event()
 
     async def wait() -> None:
         try:
-            async with sample.client(key, mode=mode) as client:
+            async with sample.client(key, mode=mode, alias=alias) as client:
                 await client.call_tool("wait", {"seconds": 60, "mark": str(mark)})
         except* MCPError:
             refused.set()
@@ -272,6 +274,36 @@ async def test_only_what_a_key_may_call_is_listed_and_called(sample: Served) -> 
         assert [tool.name for tool in (await client.list_tools()).tools] == ["note"]
         with pytest.raises(MCPError, match="this key may not use it"):
             await client.call_tool("count", {"to": 1})
+
+
+async def test_what_goes_wrong_in_the_gateway_is_said_without_what_it_was(
+    sample: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, key = await sample.world.key()
+
+    async def crash(*_: object) -> None:
+        raise ValueError("internal")
+
+    async with sample.client(key) as client:
+        await client.list_tools()
+        monkeypatch.setattr(ToolRules, "shown", crash)
+        with pytest.raises(MCPError, match="its log has the details"):
+            await client.list_tools()
+    assert "crashed: upstream sample user_id=ada" in caplog.text
+
+
+async def test_a_database_that_does_not_answer_lets_nothing_pass_for_unchanged(
+    sample: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = await sample.world.key()
+
+    async def no_answer(*_: object) -> None:
+        raise StoreUnavailableError("down")
+
+    async with sample.client(key) as client:
+        monkeypatch.setattr(ToolRules, "shown", no_answer)
+        with pytest.raises(MCPError, match="database does not answer"):
+            await client.list_tools()
 
 
 async def _comes(mark: Path) -> None:
