@@ -45,7 +45,7 @@ class Announcements:
             self._watchers[session_id, params["uri"]] = context.session
         elif context.method == UNSUBSCRIBE:
             self._watchers.pop((session_id, params["uri"]), None)
-        elif context.method == SET_LEVEL:
+        else:
             self._levels[session_id] = (context.session, params["level"])
         if len(self._levels) > MOST_LISTENERS:
             del self._levels[next(iter(self._levels))]

@@ -13,7 +13,7 @@ from mcp_types import (
 )
 
 from mcp_keys_server.server.gateway.announcements import MOST_LISTENERS, Announcements
-from mcp_keys_server.server.gateway.questions import Context, parse_question
+from mcp_keys_server.server.gateway.questions import Context
 
 if TYPE_CHECKING:
     from mcp.client.client import Client
@@ -82,9 +82,3 @@ async def test_an_upstream_that_does_not_go_on_after_a_restart_is_left_alone() -
     announcements = Announcements()
     announcements.note(asked("resources/subscribe", Session(), "1"), {"uri": "a:b"})
     await announcements.on_start(cast("Client", Refusing))
-
-
-@pytest.mark.parametrize("raw", [None, {"method": "tools/call", "params": {}}, {"method": "elicitation/create"}])
-def test_what_is_no_question_is_not_asked(raw: object) -> None:
-    with pytest.raises(MCPError, match="no question"):
-        parse_question(raw)

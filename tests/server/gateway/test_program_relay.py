@@ -25,6 +25,7 @@ from mcp_types import (
 
 from mcp_keys_server import RequestedGrant
 from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.server.gateway.program_server import ProgramServer
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from tests.server.gateway.served import ERAS, Served
 
@@ -220,6 +221,29 @@ async def test_a_state_that_an_upstream_gave_to_one_key_is_taken_from_no_other(s
         assert "was not given to this key" in refused["error"]["message"]
         again = await ask(http, inputResponses=answers, requestState=state)
         assert again["result"]["content"][0]["text"] == "accept red"
+
+
+async def test_the_end_of_a_key_ends_a_call_that_waits_for_an_answer(sample: Served) -> None:
+    """For which there is no request at the moment."""
+    record, key = await sample.world.key()
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+    }
+    headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "ask"}
+    params = {"name": "ask", "arguments": {}, "_meta": meta}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    async with sample.http(key) as http:
+        accept = {"accept": "application/json, text/event-stream"}
+        response = await http.post(sample.endpoint(alias="old"), json=message, headers=headers | accept)
+    assert "input_required" in response.text
+    server = sample.gateway._places["old"].server
+    assert isinstance(server, ProgramServer)
+    assert server.processes["ada"].is_in_use
+    await sample.world.ring.administration.revoke_key(record.key_id, reason="stolen")
+    with anyio.fail_after(10):
+        while server.processes["ada"].is_in_use:
+            await anyio.sleep(0.01)
 
 
 @pytest.mark.parametrize("alias", ALIASES)
