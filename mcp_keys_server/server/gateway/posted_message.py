@@ -46,12 +46,15 @@ class Message:
     @property
     def tool(self) -> str | None:
         """The tool that it calls, if it is such a call and names one."""
-        name = self.params.get("name")
-        if self.method != TOOLS_CALL or not isinstance(name, str):
-            return None
-        # Some parsers do not tell capital letters from small ones, and let the last of the names win.
-        spellings = [key for key in self.params if key.lower() == "name"]
-        return name if len(spellings) == 1 else None
+        return called_tool(self.params) if self.method == TOOLS_CALL else None
+
+
+def called_tool(params: Mapping[str, Any]) -> str | None:
+    """The tool that a call with these parameters names, in one spelling; None: nobody can tell."""
+    name = params.get("name")
+    # Some parsers do not tell capital letters from small ones, and let the last of the names win.
+    spellings = [key for key in params if key.lower() == "name"]
+    return name if isinstance(name, str) and len(spellings) == 1 else None
 
 
 async def posted(scope: Scope, receive: Receive, *, seconds: float = SECONDS_TO_SEND) -> Message:

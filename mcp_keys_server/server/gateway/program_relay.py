@@ -25,6 +25,7 @@ from mcp_keys_server.server.gateway.errors import UpstreamError
 from mcp_keys_server.server.gateway.lasting_calls import LastingCall, Message, ParkedCalls
 from mcp_keys_server.server.gateway.likeness import SET_LEVEL, SUBSCRIBE, UNSUBSCRIBE, is_later, server_like
 from mcp_keys_server.server.gateway.open_calls import OpenCall, OpenCalls
+from mcp_keys_server.server.gateway.posted_message import called_tool
 from mcp_keys_server.server.gateway.questions import Context, ask, check_can_be_asked, parse_question, questions_of
 from mcp_keys_server.server.gateway.seal import Seal
 from mcp_keys_server.server.gateway.tool_listing import listed_tools
@@ -123,7 +124,7 @@ class Relay:
         lasting = self._parked.take_up(params)
         async with self._in_use() as client:
             if lasting is None and context.method == "tools/call":
-                await self._check_tool(client, principal, params["name"])
+                await self._check_tool(client, principal, called_tool(params))
                 if is_later(context.protocol_version) and not is_later(client.protocol_version):
                     lasting = self._begin(context, params)
             if lasting is not None:
@@ -165,12 +166,12 @@ class Relay:
         news = await lasting.news()
         return news if isinstance(news, dict) else self._sealed(principal, self._parked.park(lasting, news))
 
-    async def _check_tool(self, client: Client, principal: Principal, name: str) -> None:
+    async def _check_tool(self, client: Client, principal: Principal, name: str | None) -> None:
         rules = self._around.rules
-        if rules.needs_listing(name):
+        if name is not None and rules.needs_listing(name):
             for page in await listed_tools(client):
                 await rules.shown(principal, page)
-        if not rules.lets_call(principal, name):
+        if name is None or not rules.lets_call(principal, name):
             logger.info(
                 "refused: a tool that is not for this key alias=%s key_id=%s user_id=%s",
                 self._around.alias,

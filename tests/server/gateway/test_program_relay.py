@@ -25,6 +25,7 @@ from mcp_types import (
 
 from mcp_keys_server import RequestedGrant
 from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.server.gateway.open_calls import send
 from mcp_keys_server.server.gateway.program_server import ProgramServer
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from tests.server.gateway.served import ERAS, Served
@@ -328,6 +329,17 @@ async def test_a_database_that_does_not_answer_lets_nothing_pass_for_unchanged(
         monkeypatch.setattr(ToolRules, "shown", no_answer)
         with pytest.raises(MCPError, match="database does not answer"):
             await client.list_tools()
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_tool_that_is_named_in_two_spellings_is_not_called(sample: Served, mode: str) -> None:
+    _, key = await sample.world.key(requested=RequestedGrant(tools=frozenset({"sample:note"})))
+    async with sample.client(key, mode=mode) as client:
+        params = {"name": "note", "arguments": {"text": "x"}, "Name": "surroundings"}
+        with pytest.raises(MCPError, match="this key may not use it"):
+            await send(client, "tools/call", params)
+        del params["Name"]
+        await send(client, "tools/call", params)
 
 
 async def _comes(mark: Path) -> None:
