@@ -1,7 +1,6 @@
 """The settings of a run, from flags, environment and file."""
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # n
     except ValidationError as error:
         explained = (_explained(detail["loc"], detail["msg"]) for detail in error.errors())
         raise SettingsError("; ".join(explained)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of a number with too many digits, too
         raise SettingsError(f"--config: {config} is not TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"--config: {config} cannot be read: {error.strerror}") from None

@@ -147,6 +147,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             load_settings(config=Path("/proc/self/mem"))
     with pytest.raises(SettingsError, match="--config: .* is not TOML"):
         load_settings(config=a_file(tmp_path, "a = " + "[" * 5_000))
+    with pytest.raises(SettingsError, match="--config: .* is not TOML"):
+        load_settings(config=a_file(tmp_path, "port = " + "9" * 5_000))
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\0")
     with pytest.raises(SettingsError, match="--config: .* is not TOML"):
