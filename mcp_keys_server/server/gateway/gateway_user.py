@@ -1,6 +1,7 @@
 """One user of a program: their process, what is relayed to it, and their sessions."""
 
 import asyncio
+from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,15 +32,24 @@ class GatewayUser:
         self._ready = asyncio.Event()
         self._sessions: UserSessions | None = None
         self._scope = anyio.CancelScope()
-        self.open_requests = 0
+        self._open: Counter[str] = Counter()
         self.last_used = monotonic()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether one of their requests is open."""
+        return self._open.total() > 0
+
+    def open_requests(self, *methods: str) -> int:
+        """How many of these HTTP methods are."""
+        return sum(self._open[method] for method in methods)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """
         Raises:
             UpstreamError: It has never run and does not start.
         """
-        self.open_requests += 1
+        self._open[scope["method"]] += 1
         try:
             if self._sessions is None:
                 async with self.process.in_use() as client:
@@ -50,7 +60,7 @@ class GatewayUser:
                 raise UpstreamError(TAKEN_AWAY)
             await self._sessions(scope, receive, send)
         finally:
-            self.open_requests -= 1
+            self._open[scope["method"]] -= 1
             self.last_used = monotonic()
 
     async def keep(self) -> None:

@@ -82,7 +82,9 @@ class ProgramServer:
             await SESSION_NOT_FOUND(scope, receive, send)
             return
         user = self._users.get(user_id) or self._welcome(user_id)
-        if user.open_requests >= self._most_requests(scope["method"]):
+        # Streams on which nothing is asked take nothing from calls, nor does the end of a session.
+        alike = ("POST",) if scope["method"] == "POST" else ("GET", "DELETE")
+        if user.open_requests(*alike) >= self._upstream.calls_at_once:
             await self._too_many(scope, receive, send)
             return
         try:
@@ -90,10 +92,6 @@ class ProgramServer:
         except UpstreamError as error:
             after = str(SECONDS_TO_RETRY_AFTER)
             await refusal(503, str(error), code=TRY_AGAIN, retry_after=after)(scope, receive, send)
-
-    def _most_requests(self, method: str) -> int:
-        # Streams on which nothing is asked take nothing from calls.
-        return self._upstream.calls_at_once * (1 if method == "POST" else 2)
 
     async def _too_many(self, scope: Scope, receive: Receive, send: Send) -> None:
         most = self._upstream.calls_at_once
@@ -134,16 +132,18 @@ class ProgramServer:
         Raises:
             UpstreamError: As many run as may, and all of them are in use.
         """
-        running = [user.process for user in self._users.values() if user.process.takes_room]
-        if len(running) <= self._upstream.max_processes:  # with the one that is about to start
-            return
-        idle = [process for process in running if not process.is_in_use]
-        if not idle:
-            raise UpstreamError(
-                f"As many processes of '{self._around.alias}' run as the operator allows, and all of them are in use. "
-                "Try again in a few seconds."
-            )
-        await min(idle, key=lambda process: process.idle_since).stop()
+        while True:
+            running = [user.process for user in self._users.values() if user.process.takes_room]
+            if len(running) <= self._upstream.max_processes:  # with the one that is about to start
+                return
+            idle = [process for process in running if not process.is_in_use]
+            if not idle:
+                raise UpstreamError(
+                    f"As many processes of '{self._around.alias}' run as the operator allows, and all of them are in "
+                    "use. Try again in a few seconds."
+                )
+            # Others may have waited for the same one to make room, so it is counted again.
+            await min(idle, key=lambda process: process.idle_since).stop()
 
     async def _sweep(self) -> None:
         while True:
@@ -154,6 +154,6 @@ class ProgramServer:
         """Forget the users who have not asked for anything for so long, and nothing of whom runs."""
         for user_id, user in list(self._users.items()):
             idle = monotonic() - user.last_used >= seconds
-            if idle and not user.open_requests and not user.process.takes_room:
+            if idle and not user.is_waiting and not user.process.takes_room:
                 del self._users[user_id]
                 user.leave()

@@ -9,8 +9,7 @@ from typing import Final
 
 import anyio
 from mcp.client.client import Client
-from mcp.shared.exceptions import MCPError
-from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND, UNSUPPORTED_PROTOCOL_VERSION, Implementation
+from mcp_types import CONNECTION_CLOSED, Implementation
 
 import mcp_keys_server
 from mcp_keys_server.core.clock import Clock, utc_now
@@ -18,9 +17,9 @@ from mcp_keys_server.core.errors import McpKeysError
 from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.child_process import Child
 from mcp_keys_server.server.gateway.errors import UpstreamError
+from mcp_keys_server.server.gateway.handshake_failure import code_of, explained, knows_the_later_era_alone
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
 from mcp_keys_server.server.gateway.process_habits import Habits, State
-from mcp_keys_server.server.gateway.tool_listing import first_error
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +27,7 @@ SECONDS_THAT_COUNT: Final = 10
 """A process that has lived for so long did not end of its start."""
 LONGEST_PAUSE: Final = 60
 SECONDS_TO_SAY_WHY: Final = 2
+_OVER: Final = "this server has another configuration now, or ends. Try again"
 _WHO_CALLS: Final = Implementation(name="mcp-keys-server", version=mcp_keys_server.__version__)
 
 
@@ -46,12 +46,13 @@ class UserProcess:
         self._mode = habits.mode
         self._wanted = asyncio.Event()
         self._used = asyncio.Event()
-        self._settled = asyncio.Event()
+        self._buried = asyncio.Event()
         self._running = asyncio.Event()
         self._starting: asyncio.Future[Client] | None = None
         self._client: Client | None = None
         self._users = 0
         self._told_to_stop = False
+        self._is_over = False
         self._failure: str | None = None
         self._early_deaths = 0
         self._not_before = 0.0
@@ -86,6 +87,8 @@ class UserProcess:
             self._used.set()
 
     async def _started(self) -> Client:
+        if self._is_over:
+            raise UpstreamError(f"The server behind this endpoint is not there: {_OVER}")
         if self._starting is None:
             pause = self._not_before - monotonic()
             if pause > 0:
@@ -102,19 +105,27 @@ class UserProcess:
         return await asyncio.shield(self._starting)
 
     async def stop(self) -> None:
-        """Stop it, if it runs, until it is needed again."""
+        """Stop it, if it runs, until it is needed again: perhaps at once, which is not waited for."""
+        if not self.takes_room:
+            return
         self._told_to_stop = True
         self._used.set()
-        while self.takes_room:
-            self._settled.clear()
-            await self._settled.wait()
+        self._buried.clear()
+        await self._buried.wait()
 
     async def keep(self) -> None:
-        """Start it whenever it is wanted, until cancelled."""
+        """Start it whenever it is wanted, until cancelled. Whoever wants it then, or waits for it, is told."""
+        try:
+            await self._keep()
+        finally:
+            self._is_over = True
+            self._let_down(_OVER)
+            self._buried.set()
+
+    async def _keep(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            self._told_to_stop = False
             self._failure = None
             began = monotonic()
             try:
@@ -124,16 +135,18 @@ class UserProcess:
             except Exception as error:
                 # Outermost here: whatever becomes of one process, the next one is started when it is wanted.
                 logger.debug("upstream %s left an error behind", self._label, exc_info=True)
-                self._ends_for(_explained(error))
+                self._ends_for(explained(error))
             finally:
                 self._client = self.pid = None
             self._bury(monotonic() - began)
+            self._told_to_stop = False
+            self._buried.set()
 
     async def _live_in_some_era(self) -> None:
         try:
             await self._live()
         except Exception as error:
-            if self._mode != "legacy" or not _knows_the_later_era_alone(error):
+            if self._mode != "legacy" or not knows_the_later_era_alone(error):
                 raise
             self._mode, self._failure = "auto", None
             await self._live()
@@ -164,7 +177,7 @@ class UserProcess:
                     self._client = None
                     self._become(State.STOPPING)
             except Exception as error:
-                if _code_of(error) in (CONNECTION_CLOSED, None):  # of what it has ended is said there
+                if code_of(error) in (CONNECTION_CLOSED, None):  # of what it has ended is said there
                     with anyio.move_on_after(SECONDS_TO_SAY_WHY):
                         self._ends_for(await child.ended())
                 raise
@@ -232,20 +245,3 @@ class UserProcess:
     def _become(self, state: State) -> None:
         self.state = state
         self.since = self._clock()
-        self._settled.set()
-
-
-def _code_of(error: BaseException) -> int | None:
-    first = first_error(error)
-    return first.error.code if isinstance(first, MCPError) else None
-
-
-def _knows_the_later_era_alone(error: BaseException) -> bool:
-    return _code_of(error) in (UNSUPPORTED_PROTOCOL_VERSION, METHOD_NOT_FOUND)
-
-
-def _explained(error: BaseException) -> str:
-    code = _code_of(error)
-    if code is None:
-        return f"it could not be talked to ({type(first_error(error)).__name__})"
-    return f"it answered the handshake with error {code}"

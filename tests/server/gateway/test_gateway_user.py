@@ -36,5 +36,5 @@ async def test_a_request_that_finds_it_running_and_then_gone_is_told_so() -> Non
         raise AssertionError
 
     with pytest.raises(UpstreamError, match="taken this server away"):
-        await user.answer({}, receive, send)
-    assert user.open_requests == 0
+        await user.answer({"method": "POST"}, receive, send)
+    assert not user.is_waiting

@@ -1,6 +1,7 @@
 """When a program is started, stopped and started again, and what its users are told meanwhile."""
 
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.server.gateway.served import ERAS, Served, served
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
+SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 @pytest.fixture
@@ -231,6 +233,67 @@ async def test_a_user_has_so_many_calls_at_once_and_no_more(behind: Behind) -> N
         assert response.status_code == 429
         assert "2 calls of 'sample' open" in response.json()["error"]["message"]
         tasks.cancel_scope.cancel()
+
+
+async def test_streams_on_which_nothing_is_asked_take_nothing_from_calls(behind: Behind) -> None:
+    _, key = await behind.world.key()
+    async with (
+        behind(calls_at_once=2) as running,
+        running.client(key, mode="legacy") as one,
+        running.client(key, mode="legacy") as other,
+        running.http(key) as http,
+    ):
+        for client in (one, other, one, other):
+            await client.call_tool("note", {"text": "with a stream beside it"})
+        response = await http.get(running.endpoint(), headers={"accept": "text/event-stream"})
+        assert response.status_code == 429
+
+
+async def test_many_who_come_at_once_never_run_more_processes_than_there_may_be(behind: Behind) -> None:
+    users = ("ada", "bob", "cem", "dan", "eve")
+    for user in users[2:]:
+        await behind.world.ring.administration.add_user(user)
+    keys = {user: (await behind.world.key(user))[1] for user in users}
+    most, answered = 0, 0
+
+    async with behind(max_processes=2) as running:
+
+        async def use(user: str) -> None:
+            nonlocal answered
+            async with running.http(keys[user]) as http:
+                response = await post(http, running.endpoint(user), "server/discover")
+            assert response.status_code in {200, 503}
+            answered += 1
+
+        for user in users[:2]:
+            await use(user)
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for user in users[2:]:
+                    tasks.start_soon(use, user)
+                while answered < len(users):
+                    most = max(most, sum(each.pid is not None for each in running.gateway.status))
+                    await anyio.sleep(0.01)
+        assert most == 2
+
+
+async def test_whoever_waits_for_a_start_is_told_that_the_configuration_has_changed(behind: Behind) -> None:
+    _, key = await behind.world.key()
+    async with behind(command=SLEEPS) as running, anyio.create_task_group() as tasks:
+        said: list[str] = []
+
+        async def ask() -> None:
+            said.append(await refused(running, key))
+
+        tasks.start_soon(ask)
+        with anyio.fail_after(20):
+            while not running.gateway.status or status(running).state != "starting":
+                await anyio.sleep(0.01)
+        running.gateway.reconfigure({})
+        with anyio.fail_after(20):
+            while not said:
+                await anyio.sleep(0.01)
+        assert "this server has another configuration now" in said[0]
 
 
 async def test_a_call_without_a_sign_of_life_is_given_up(behind: Behind) -> None:
