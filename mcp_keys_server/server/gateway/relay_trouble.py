@@ -89,7 +89,7 @@ _SAID: Final[Mapping[Trouble, tuple[int, int, str]]] = {
     Trouble.TOO_MANY_CALLS: (
         429,
         TRY_AGAIN,
-        "This user has too many calls of '{alias}' open at once. Try again when one of them has ended.",
+        "This user has too many requests to '{alias}' open at once. Try again when one of them has ended.",
     ),
     Trouble.STORE: (503, TRY_AGAIN, "The key database does not answer at the moment. Try again in a few seconds."),
     Trouble.CREDENTIALS: (

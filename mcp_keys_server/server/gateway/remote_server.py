@@ -31,6 +31,8 @@ from mcp_keys_server.upstreams import RemoteUpstream
 
 SECONDS_BETWEEN_LISTINGS: Final = 10.0
 """Of our own: for a tool that there is not, it would be listed at every call."""
+OTHERS_AT_ONCE: Final = 32
+"""Of one user, open requests that are neither calls nor streams; or as many as calls, if those may be more."""
 ONLY_THESE: Final = refusal(
     405, "This endpoint answers POST, GET and DELETE.", code=INVALID_REQUEST, allow="POST, GET, DELETE"
 )
@@ -65,6 +67,9 @@ class RemoteServer:
         self._relay = Relay(self._connection, self._headers, rules, call_seconds=upstream.call_seconds)
         self._log = TroubleLog(alias)
         self._open_streams: Counter[str] = Counter()
+        self._most_others = max(OTHERS_AT_ONCE, upstream.calls_at_once)
+        self._open_others: Counter[str] = Counter()
+        """Neither calls nor streams, or not known yet to be."""
         self._listing = anyio.Lock()
         self._listed_at: float | None = None
         self._not_listed: TroubleError | None = None
@@ -77,10 +82,13 @@ class RemoteServer:
         answer = RelayedAnswer(scope, receive, send)
         request_id: RequestId | None = None
         try:
-            message = await posted(scope, receive) if scope["method"] == "POST" else None
-            request_id = None if message is None else message.request_id
-            asked = self._asked(scope, message)
-            await self._check_tool(asked)
+            user_id = principal_of(scope).user_id
+            # Before its message is here nobody can tell what it is, and many may be begun and never end.
+            with self._one_of(self._open_others, user_id, self._most_others):
+                message = await posted(scope, receive) if scope["method"] == "POST" else None
+                request_id = None if message is None else message.request_id
+                asked = self._asked(scope, message)
+                await self._check_tool(asked)
             with self._counted(asked):
                 await self._unless_gone(asked, answer, receive)
         except ClientGoneError:
@@ -138,18 +146,11 @@ class RemoteServer:
 
     @contextmanager
     def _counted(self, asked: Asked) -> Iterator[None]:
-        """Around each: what is open for a user is bounded, streams beside calls."""
+        """Around each: what is open for a user is bounded, streams beside calls, and all else beside both, so that a
+        call can be cancelled when there are as many as may be.
+        """
         user_id, most = asked.principal.user_id, self._upstream.calls_at_once
-        if asked.is_long:
-            if self._open_streams[user_id] >= most:
-                raise TroubleError(Trouble.TOO_MANY_CALLS)
-            self._open_streams[user_id] += 1
-            try:
-                yield
-            finally:
-                self._open_streams[user_id] -= 1
-                self._open_streams += Counter()  # those without any are not kept
-        elif asked.is_call:
+        if asked.is_call:
             if self._usage.open_calls(self._alias, user_id) >= most:
                 raise TroubleError(Trouble.TOO_MANY_CALLS)
             with self._usage.calling(self._alias, user_id) as call:
@@ -159,7 +160,21 @@ class RemoteServer:
                     call.failed(sentence(error.trouble, self._alias))
                     raise
         else:
+            those, most = (self._open_streams, most) if asked.is_long else (self._open_others, self._most_others)
+            with self._one_of(those, user_id, most):
+                yield
+
+    @contextmanager
+    def _one_of(self, those: Counter[str], user_id: str, most: int) -> Iterator[None]:
+        if those[user_id] >= most:
+            raise TroubleError(Trouble.TOO_MANY_CALLS)
+        those[user_id] += 1
+        try:
             yield
+        finally:
+            those[user_id] -= 1
+            if not those[user_id]:
+                del those[user_id]  # those without any are not kept
 
     async def _unless_gone(self, asked: Asked, answer: RelayedAnswer, receive: Receive) -> None:
         """Pass it on for as long as the client is there.

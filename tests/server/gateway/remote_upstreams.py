@@ -207,10 +207,10 @@ class Answer:
 class Open:
     """A request in progress, in a task of its own."""
 
-    def __init__(self, server: RemoteServer, scope: Scope, body: bytes) -> None:
+    def __init__(self, server: RemoteServer, scope: Scope, body: bytes, *, comes_whole: bool) -> None:
         self.answer = Answer()
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
-        self._inbox.put_nowait({"type": "http.request", "body": body, "more_body": False})
+        self._inbox.put_nowait({"type": "http.request", "body": body, "more_body": not comes_whole})
         self._news = asyncio.Event()
         self.reads = asyncio.Event()
         """Whether the client takes what comes."""
@@ -266,6 +266,7 @@ class Gateway:
         method: str = "POST",
         who: Principal = ADA,
         raw_headers: Sequence[tuple[bytes, bytes]] = (),
+        comes_whole: bool = True,
         **headers: str,
     ) -> Open:
         sent = {"accept": "application/json, text/event-stream"} | ({} if method == "GET" else JSON)
@@ -278,7 +279,7 @@ class Gateway:
             PRINCIPAL: who,
         }
         body = message if isinstance(message, bytes) else b"" if message is None else json.dumps(message).encode()
-        return Open(self.server, scope, body)
+        return Open(self.server, scope, body, comes_whole=comes_whole)
 
     async def ask(self, message: object = None, **more: Any) -> Answer:  # noqa: ANN401 - what open takes
         return await self.open(message, **more).end()

@@ -15,6 +15,7 @@ from mcp_keys_server.server.gateway.posted_message import posted
 from mcp_keys_server.server.gateway.relay_trouble import Trouble, TroubleError
 from tests.server.gateway.remote_upstreams import (
     A_KEY,
+    ADA,
     ALIAS,
     JSON,
     LEGACY,
@@ -205,7 +206,7 @@ async def test_a_client_that_leaves_before_it_has_said_anything_gets_nothing() -
             never.append(message)
 
         scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
-        await gateway.server(scope | {"mcp_keys.principal": None}, receive, send)
+        await gateway.server(scope | {"mcp_keys.principal": ADA}, receive, send)
         assert not never
         assert not upstream.requests
 

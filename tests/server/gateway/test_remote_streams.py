@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_keys_server.server.gateway.remote_server import OTHERS_AT_ONCE
 from tests.server.gateway.remote_upstreams import (
     ADA,
     ALIAS,
@@ -395,6 +396,35 @@ async def test_a_user_has_so_many_calls_open_at_once() -> None:
             await each.end()
         use = gateway.usage.uses[ALIAS, "ada"]
         assert (use.calls, use.open_calls, use.errors) == (2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"message": {"jsonrpc": "2.0", "method": "notifications/cancelled"}}, {"method": "DELETE"}]
+)
+async def test_what_is_neither_a_call_nor_a_stream_is_bounded_too(asked: dict[str, Any]) -> None:
+    async with an_upstream(silence) as upstream, a_gateway(upstream, calls_at_once=2) as gateway:
+        others = [gateway.open(**asked) for _ in range(OTHERS_AT_ONCE)]
+        with anyio.fail_after(30):
+            while len(upstream.requests) < OTHERS_AT_ONCE:
+                await anyio.sleep(0.01)
+        assert (await gateway.ask(**asked)).status == 429
+        bobs = gateway.open(**asked, who=BOB)
+        with anyio.fail_after(30):
+            while len(upstream.requests) <= OTHERS_AT_ONCE:
+                await anyio.sleep(0.01)
+        for each in (*others, bobs):
+            each.hang_up()
+            await each.end()
+
+
+async def test_messages_that_never_come_whole_are_bounded() -> None:
+    async with an_upstream(silence) as upstream, a_gateway(upstream, calls_at_once=2) as gateway:
+        begun = [gateway.open(call(), comes_whole=False) for _ in range(OTHERS_AT_ONCE)]
+        assert (await gateway.ask(call())).status == 429
+        for each in begun:
+            each.hang_up()
+            await each.end()
+        assert not upstream.requests
 
 
 @pytest.mark.parametrize("answering", [silence, quiet_stream])
