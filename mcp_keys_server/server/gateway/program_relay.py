@@ -5,7 +5,7 @@ counterpart, a question in the middle of a call, is translated here, or the call
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,7 @@ from mcp.client.client import Client
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, RequestParams
+from pydantic import ValidationError
 
 from mcp_keys_server.auth.guard import principal_of
 from mcp_keys_server.auth.open_responses import OpenResponses
@@ -28,8 +29,8 @@ from mcp_keys_server.server.gateway.open_calls import OpenCall, OpenCalls
 from mcp_keys_server.server.gateway.posted_message import called_tool
 from mcp_keys_server.server.gateway.questions import Context, ask, check_can_be_asked, parse_question, questions_of
 from mcp_keys_server.server.gateway.seal import Seal
-from mcp_keys_server.server.gateway.tool_listing import listed_tools
-from mcp_keys_server.server.gateway.tool_rules import ToolRules
+from mcp_keys_server.server.gateway.tool_listing import SECONDS_TO_LIST, listed_tools
+from mcp_keys_server.server.gateway.tool_rules import Definition, ToolRules
 from mcp_keys_server.server.gateway.usage import Call, UsageBook
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Relay:
     async def _check_tool(self, client: Client, principal: Principal, name: str | None) -> None:
         rules = self._around.rules
         if name is not None and rules.needs_listing(name):
-            for page in await listed_tools(client):
+            for page in await self._listed(client):
                 await rules.shown(principal, page)
         if name is None or not rules.lets_call(principal, name):
             logger.info(
@@ -180,9 +181,25 @@ class Relay:
             )
             raise MCPError(INVALID_PARAMS, NO_SUCH_TOOL)
 
+    async def _listed(self, client: Client) -> Sequence[Sequence[Definition]]:
+        """
+        Raises:
+            UpstreamError: It does not say which tools it has.
+        """
+        try:
+            with anyio.fail_after(SECONDS_TO_LIST):
+                return await listed_tools(client)
+        except TimeoutError:
+            what = "did not say in time which tools it has"
+        except (ValidationError, RuntimeError):
+            what = "answered with what is no answer"
+        raise UpstreamError(f"The server behind '{self._around.alias}' {what}")
+
     def _open_state(self, principal: Principal, params: Message) -> None:
-        if params.get("requestState") is not None:
-            state = self._around.seal.open(params["requestState"], *self._bound_to(principal))
+        sealed = params.get("requestState")
+        if sealed is not None:
+            # Only of a call of a tool the SDK has seen to it that it is text.
+            state = self._around.seal.open(str(sealed), *self._bound_to(principal))
             if state is None:
                 raise MCPError(INVALID_PARAMS, "requestState: it was not given to this key at this endpoint")
             params["requestState"] = state
@@ -197,8 +214,9 @@ class Relay:
         return self._sealed(principal, result)
 
     def _sealed(self, principal: Principal, result: Message) -> Message:
-        if result.get("requestState") is not None:
-            result["requestState"] = self._around.seal.seal(result["requestState"], *self._bound_to(principal))
+        state = result.get("requestState")
+        if isinstance(state, str):
+            result["requestState"] = self._around.seal.seal(state, *self._bound_to(principal))
         return result
 
     async def _ask_and_go_on(self, client: Client, context: Context, params: Message, result: Message) -> Message:

@@ -22,7 +22,11 @@ def gigabyte() -> None:
     sys.stdout.flush()
 
 
-def tools() -> list[dict[str, object]]:
+def tools() -> object:
+    if HOW == "no list":
+        return 5
+    if HOW == "no listing":
+        time.sleep(60)
     if HOW == "tools":
         return [{**TOOL, "name": f"do_{number}"} for number in range(10_000)]
     if HOW == "changes":

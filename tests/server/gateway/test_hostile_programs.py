@@ -7,6 +7,7 @@ import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from mcp_keys_server.server.gateway import program_relay
 from tests.server.gateway.served import ERAS, served
 from tests.world import World
 
@@ -72,6 +73,25 @@ async def test_of_ten_thousand_tools_a_thousand_are_shown(
         assert len((await client.list_tools()).tools) == 1000
         assert resident_bytes() - before < 64 * MEGABYTE
     assert "lists 10000 tools in one answer; only the first 1000 are shown" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"), [("no list", "what is no answer"), ("no listing", "did not say in time which tools it has")]
+)
+async def test_a_call_for_which_the_tools_have_to_be_listed_and_are_not_has_an_answer(
+    sqlite_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, sentence: str
+) -> None:
+    monkeypatch.setattr(program_relay, "SECONDS_TO_LIST", 2.0)
+    _, key = await sqlite_world.key()
+    upstreams: dict[str, dict[str, object]] = {
+        "lies": {"command": [sys.executable, HOSTILE, how], "pin_descriptions": True}
+    }
+    async with (
+        served(sqlite_world, tmp_path / "upstreams", upstreams) as running,
+        running.client(key, alias="lies") as client,
+    ):
+        with pytest.raises(MCPError, match=sentence):
+            await client.call_tool("do")
 
 
 async def test_answers_that_nobody_asked_for_are_passed_over(sqlite_world: World, tmp_path: Path) -> None:

@@ -342,6 +342,15 @@ async def test_a_tool_that_is_named_in_two_spellings_is_not_called(sample: Serve
         await send(client, "tools/call", params)
 
 
+async def test_a_state_that_is_no_text_was_not_given_to_this_key(sample: Served) -> None:
+    _, key = await sample.world.key()
+    async with sample.client(key) as client:
+        reference = {"type": "ref/prompt", "name": "greet"}
+        params = {"ref": reference, "argument": {"name": "name", "value": "A"}, "requestState": 5}
+        with pytest.raises(MCPError, match="it was not given to this key"):
+            await send(client, "completion/complete", params)
+
+
 async def _comes(mark: Path) -> None:
     with anyio.fail_after(10):
         while not mark.exists():
