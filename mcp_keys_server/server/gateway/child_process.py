@@ -62,7 +62,7 @@ class Child:
         self._spawn = spawn
         self._process = process
         self._processes = processes
-        self._family = Family(process.pid, None if spawn.uid == os.geteuid() else spawn.uid)
+        self._family = Family(process.pid, None if spawn.shares_uid or spawn.uid == os.geteuid() else spawn.uid)
         self._talk = Talk(spawn, process, self._end)
         self._why: str | None = None
         self._gone = anyio.Event()

@@ -41,6 +41,8 @@ class Spawn:
     """Bytes of one message of its."""
     memory_bytes: int = 1024 * MEBIBYTE
     most_processes: int = 64
+    shares_uid: bool = False
+    """Whether others of this user may run beside it, so that its end is not to be the end of all that the user runs."""
 
 
 def start(spawn: Spawn) -> subprocess.Popen[bytes]:

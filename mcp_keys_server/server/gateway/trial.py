@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -113,7 +113,7 @@ async def _started(
     @asynccontextmanager
     async def child() -> AsyncIterator[Child]:
         spawn = await to_thread.run_sync(program_spawn, alias, upstream, user_id, bench.folder, bench.uids)
-        async with spawned(spawn) as child:
+        async with spawned(replace(spawn, shares_uid=not is_ours)) as child:
             yield child
 
     async def make_room() -> None:

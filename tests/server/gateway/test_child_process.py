@@ -238,6 +238,17 @@ async def test_what_left_its_session_ends_too_when_its_user_is_its_own(open_fold
 
 
 @root_only
+async def test_the_end_of_one_that_shares_its_user_is_not_the_end_of_the_others(open_folder: Path) -> None:
+    """``upstreams check --user`` beside the process of that user."""
+    with anyio.fail_after(20):
+        async with spawned(program(("cat",), open_folder, uid=UID)) as child:
+            async with spawned(program(("cat",), open_folder, uid=UID, shares_uid=True)) as other:
+                pass
+            assert is_running(child.pid)
+            assert not is_running(other.pid)
+
+
+@root_only
 async def test_what_left_its_session_counts_too_when_its_user_is_its_own(open_folder: Path) -> None:
     script = "for n in 1 2 3 4 5 6 7 8 9 10 11 12; do setsid sleep 1000 & done; cat"
     with anyio.fail_after(20):
