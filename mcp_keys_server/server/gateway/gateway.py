@@ -42,6 +42,10 @@ class _Place:
     upstream: AnyUpstream
     server: ProgramServer | RemoteServer
     endpoint: Endpoint
+    before: anyio.Event
+    """Set when nothing of what stood here before runs any more."""
+    gone: anyio.Event = field(default_factory=anyio.Event)
+    """The same of this one."""
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
 
 
@@ -62,6 +66,8 @@ class Gateway:
             holds_key=ring.verifier.finds_key_in,
         )
         self._places: dict[str, _Place] = {}
+        self._leaving: dict[str, anyio.Event] = {}
+        """Of aliases that had something else behind them."""
         self._wanted: asyncio.Queue[Upstreams] = asyncio.Queue()
         self._wanted.put_nowait(settings.upstreams)
         self.endpoints: dict[str, Endpoint] = {}
@@ -97,6 +103,7 @@ class Gateway:
             if upstreams.get(alias) != place.upstream:
                 del self.endpoints[alias], self._places[alias]
                 place.scope.cancel()
+                self._leaving[alias] = place.gone
         for alias, upstream in upstreams.items():
             if alias not in self._places:
                 place = self._place(alias, upstream)
@@ -113,18 +120,24 @@ class Gateway:
                 finally:
                     with anyio.CancelScope(shield=True):
                         await place.server.aclose()
+        await place.before.wait()
+        place.gone.set()
 
     def _place(self, alias: str, upstream: AnyUpstream) -> _Place:
         rules = ToolRules(alias, upstream, KEY_TOOLS, self._ring.tool_pins, clock=self._clock)
+        before = self._leaving.get(alias)
+        if before is None:
+            before = anyio.Event()
+            before.set()
         server: ProgramServer | RemoteServer
         if isinstance(upstream, ProgramUpstream):
             around = Surroundings(alias, rules, self._seal, self._usage, self._ring.open_responses)
-            server = ProgramServer(upstream, around, self._ground)
+            server = ProgramServer(upstream, around, self._ground, before)
             app: ASGIApp = server
         else:
             server = RemoteServer(alias, upstream, rules, self._seal, self._usage, self._ground.holds_key)
             app = self._secured(server)
-        return _Place(upstream, server, Endpoint(app, _METHODS, upstream.required_scopes))
+        return _Place(upstream, server, Endpoint(app, _METHODS, upstream.required_scopes), before)
 
     def _secured(self, app: ASGIApp) -> ASGIApp:
         """Of programs the SDK's server asks the same; what is somewhere else sees another Host header than ours."""

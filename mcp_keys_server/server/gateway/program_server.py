@@ -52,10 +52,14 @@ class Ground:
 class ProgramServer:
     """The ASGI application behind one alias."""
 
-    def __init__(self, upstream: ProgramUpstream, around: Surroundings, ground: Ground) -> None:
+    def __init__(self, upstream: ProgramUpstream, around: Surroundings, ground: Ground, before: anyio.Event) -> None:
+        """``before`` is set when nothing runs any more of what stood here before, in the same folders and, where each
+        has one of its own, as the same users.
+        """
         self._upstream = upstream
         self._around = around
         self._ground = ground
+        self._before = before
         self._users: dict[str, GatewayUser] = {}
         self._new_users: asyncio.Queue[GatewayUser] = asyncio.Queue()
 
@@ -121,6 +125,7 @@ class ProgramServer:
     @asynccontextmanager
     async def _spawned(self, user_id: str) -> AsyncIterator[Child]:
         ground = self._ground
+        await self._before.wait()
         spawn = await to_thread.run_sync(
             program_spawn, self._around.alias, self._upstream, user_id, ground.folder, ground.uids
         )

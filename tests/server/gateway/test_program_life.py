@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
+from typing import cast
 
 import anyio
 import httpx2
@@ -15,6 +16,7 @@ from mcp_keys_server import ApiKey, RequestedGrant
 from mcp_keys_server.server.gateway import user_process
 from mcp_keys_server.server.gateway.upstream_status import UpstreamStatus
 from mcp_keys_server.upstreams import AnyUpstream, parse_upstreams
+from tests.server.gateway.child_programs import is_running
 from tests.server.gateway.conftest import PROGRAM
 from tests.server.gateway.served import ERAS, Served, served
 from tests.world import World
@@ -275,6 +277,24 @@ async def test_many_who_come_at_once_never_run_more_processes_than_there_may_be(
                     most = max(most, sum(each.pid is not None for each in running.gateway.status))
                     await anyio.sleep(0.01)
         assert most == 2
+
+
+async def test_after_a_change_no_process_starts_before_the_one_in_its_folder_has_ended(behind: Behind) -> None:
+    _, key = await behind.world.key()
+    lingers = f"import subprocess, time; subprocess.run({PROGRAM}); time.sleep(60)"
+    async with behind(command=[sys.executable, "-c", lingers]) as running, running.client(key) as client:
+        await client.call_tool("note", {"text": "one"})
+        before = status(running).pid
+        assert before is not None
+        described = {"command": PROGRAM}
+        for idle_seconds in (100, 200):
+            upstreams = parse_upstreams({"sample": {**described, "idle_seconds": idle_seconds}})
+            running.gateway.reconfigure(cast("Mapping[str, AnyUpstream]", upstreams))
+            await anyio.sleep(0.1)
+        async with running.http(key) as http:
+            response = await post(http, running.endpoint(), "server/discover")
+        assert response.status_code == 200
+        assert not is_running(before)
 
 
 async def test_whoever_waits_for_a_start_is_told_that_the_configuration_has_changed(behind: Behind) -> None:
