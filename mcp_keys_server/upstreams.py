@@ -10,71 +10,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.field_rules import check_scopes, parse_alias
+from mcp_keys_server.template import Template
 
 MEGABYTE: Final = 1024 * 1024
 # Where programs are and how they speak; of all else, a program is told what the operator's file says.
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ")
-# Narrow enough that JSON in an argument has none of them.
-_PLACE = re.compile(r"\$\{(?P<variable>[A-Za-z_][A-Za-z0-9_]*)\}|\{(?P<field>[a-z_]+)\}")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _TOOL_PATTERN = re.compile(r"[A-Za-z0-9._*-]{1,128}")
 # What the connection itself says, or what the gateway makes of each request.
 _OUR_HEADERS = re.compile(r"host|connection|content-.*|transfer-encoding|te|trailer|upgrade|accept.*|mcp-.*|cookie")
-
-
-class Template:
-    """Text with places to fill: ``{user_id}`` and the like for each user, ``${NAME}`` from the environment, at once.
-
-    It may hold a secret of the operator's, so printing it shows nothing of it.
-    """
-
-    __slots__ = ("_parts",)
-
-    def __init__(self, text: str, *, fields: frozenset[str], environment: Mapping[str, str]) -> None:
-        """
-        Raises:
-            ValueError: It has a field that there is not, or names a variable that is not set.
-        """
-        self._parts: tuple[tuple[str, str | None], ...] = tuple(
-            (_literal(before, variable, environment), _field(name, fields)) for before, variable, name in _pieces(text)
-        )
-
-    def filled(self, **values: str) -> str:
-        return "".join(literal + ("" if name is None else values[name]) for literal, name in self._parts)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Template) and self._parts == other._parts
-
-    def __hash__(self) -> int:
-        return hash(self._parts)
-
-    def __repr__(self) -> str:
-        return "Template(...)"
-
-
-def _pieces(text: str) -> Iterator[tuple[str, str | None, str | None]]:
-    """Each stretch of plain text, with the variable or the field that follows it."""
-    end = 0
-    for found in _PLACE.finditer(text):
-        yield text[end : found.start()], found["variable"], found["field"]
-        end = found.end()
-    yield text[end:], None, None
-
-
-def _literal(before: str, variable: str | None, environment: Mapping[str, str]) -> str:
-    if variable is None:
-        return before
-    if variable not in environment:
-        raise ValueError(f"${{{variable}}}: there is no such variable in the environment of this program")
-    return before + environment[variable]
-
-
-def _field(name: str | None, fields: frozenset[str]) -> str | None:
-    if name is not None and name not in fields:
-        known = ", ".join(f"{{{field}}}" for field in sorted(fields))
-        raise ValueError(f"{{{name}}} is none of the fields that are filled here: {known}")
-    return name
 
 
 _OF_PROGRAMS = frozenset({"user_id", "alias", "data_dir"})
@@ -110,6 +55,13 @@ class Upstream(BaseModel):
         default=300, gt=0, le=86_400, description="After so long without a sign of life a call is given up."
     )
 
+    def missing_variables(self) -> Iterator[tuple[str, str]]:
+        """Where a variable is named that the environment does not have, and its name."""
+        for field in type(self).model_fields:
+            for place, template in _templates(field, getattr(self, field)):
+                for variable in template.missing:
+                    yield place, variable
+
     @field_validator("required_scopes")
     @classmethod
     def _by_the_rule(cls, value: frozenset[str]) -> frozenset[str]:
@@ -118,6 +70,17 @@ class Upstream(BaseModel):
         except InvalidFieldError as error:
             raise ValueError(error.rule) from None
         return value
+
+
+def _templates(place: str, value: object) -> Iterator[tuple[str, Template]]:
+    if isinstance(value, Template):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _templates(f"{place}.{name}", each)
+    elif isinstance(value, tuple):
+        for number, each in enumerate(value):
+            yield from _templates(f"{place}.{number}", each)
 
 
 class ProgramUpstream(Upstream):
@@ -162,6 +125,8 @@ class RemoteUpstream(Upstream):
     @field_validator("url")
     @classmethod
     def _http_only(cls, value: Template) -> Template:
+        if value.missing:  # nothing is reached with it
+            return value
         parts = _split_url(value.filled(**dict.fromkeys(_OF_REQUESTS, "a")))
         if parts.netloc != _split_url(value.filled(**dict.fromkeys(_OF_REQUESTS, "b"))).netloc:
             raise ValueError("fields may stand in the path only")

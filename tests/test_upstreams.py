@@ -131,6 +131,14 @@ def test_what_is_chosen_is_taken(tmp_path: Path) -> None:
     assert (server.allow_private, server.calls_at_once) == (True, 1)
 
 
+def test_a_variable_that_is_not_set_is_missed_where_it_stands(tmp_path: Path) -> None:
+    text = 'command = ["x", "y ${NO_A}"]\nenv = { A = "${NO_B}${PATH}", B = "b" }'
+    assert list(a_program(tmp_path, text).missing_variables()) == [("command.1", "NO_A"), ("env.A", "NO_B")]
+    text = 'url = "${NO_C}/mcp"\nheaders = { A = "${NO_D} ${NO_E}" }'
+    missed = [("url", "NO_C"), ("headers.A", "NO_D"), ("headers.A", "NO_E")]
+    assert list(notes(tmp_path, text).missing_variables()) == missed
+
+
 PROGRAM, SERVER = 'command = ["notes"]\n', 'url = "https://notes.example/mcp"\n'
 REFUSED: Mapping[str, tuple[str, str]] = {
     "nothing": ("", "give either 'command', for a program on this machine, or 'url'"),
@@ -141,10 +149,6 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     "a field there is not": (SERVER + "urll = 'Hunter2'", "urll: there is no such field"),
     "a place there is not": ('command = ["x", "{key_id}"]', "command.1: {key_id} is none of the fields"),
     "a place of programs": ('url = "https://x.example/{data_dir}"', "url: {data_dir} is none of the fields"),
-    "a variable that is not set": (
-        SERVER + 'headers = { A = "Hunter2 ${NO_SUCH}" }',
-        "headers.A: ${NO_SUCH}: there is no such variable in the environment of this program",
-    ),
     "a name of no variable": (PROGRAM + 'env = { "A-B" = "Hunter2" }', "env: names of environment variables"),
     "another scheme": ('url = "ftp://notes.example/"', "url: an address that starts with http:// or https://"),
     "no address": ('url = "Hunter2"', "url: an address that starts with http:// or https://"),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from mcp_keys_server.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, Settings, SettingsError
+from mcp_keys_server.upstreams import AnyUpstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,16 @@ class SettingsSource:
             SettingsError: One of them is unknown or cannot be used.
         """
         return load_settings(config=self.config, **self.flags)
+
+    def load_to_serve(self) -> Settings:
+        """Those with which upstreams are started and reached.
+
+        Raises:
+            SettingsError: One of them is unknown or cannot be used, or a variable that an upstream needs is not set.
+        """
+        settings = self.load()
+        check_variables(settings.upstreams)
+        return settings
 
 
 def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # noqa: ANN401 - judged here
@@ -49,6 +60,19 @@ def load_settings(*, config: Path | None = None, **flags: Any) -> Settings:  # n
         raise SettingsError(f"--config: {config} is not TOML: {error}") from None
     except OSError as error:
         raise SettingsError(f"--config: {config} cannot be read: {error.strerror}") from None
+
+
+def check_variables(upstreams: Mapping[str, AnyUpstream]) -> None:
+    """
+    Raises:
+        SettingsError: One of them names a variable that is not set.
+    """
+    for alias, upstream in upstreams.items():
+        for place, variable in upstream.missing_variables():
+            raise SettingsError(
+                f"upstreams.{alias}.{place}: ${{{variable}}}: there is no such variable in the environment of this "
+                "program"
+            )
 
 
 def _refuse_unknown_variables() -> None:

@@ -59,10 +59,10 @@ def serve(source: SettingsSource) -> None:
                 click.echo(f"Database      {settings.database}")
                 await welcome(ring, settings, policy.public_url)
             if ready is not None:
-                async with operated(gateway, settings, source.load if source.config else None):
+                async with operated(gateway, settings, source.load_to_serve if source.config else None):
                     await serve_http(app, listener, ready)
 
-    settings = source.load()
+    settings = source.load_to_serve()
     check_workers(settings.workers, settings.upstreams)
     set_up_logging(settings.log_level)
     with closing(listen(settings.host, settings.port)) as listener:

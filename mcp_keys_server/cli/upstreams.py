@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
+from mcp_keys_server.cli.configuration import check_variables
 from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
 from mcp_keys_server.cli.output import Row, print_json, print_table, printable
 from mcp_keys_server.core.field_rules import parse_user_id
@@ -94,6 +95,7 @@ def check_upstreams(settings: Settings, *, alias: str | None, user: str | None, 
     from mcp_keys_server.server.log_setup import set_up_logging
 
     chosen = _chosen(settings, alias)
+    check_variables(chosen)
     user_id = TRIAL_USER if user is None else parse_user_id(user)
     set_up_logging(settings.log_level)
 

@@ -128,6 +128,19 @@ def test_a_tool_that_has_changed_is_shown_until_it_is_accepted(run: Run, databas
     assert again.out == "There was nothing to forget: no tool of 'small' has been seen yet.\n"
 
 
+def test_only_what_uses_an_upstream_needs_the_variables_that_it_names(run: Run, tmp_path: Path) -> None:
+    tickets = {"url": "https://tickets.example/mcp", "headers": {"Authorization": "Bearer ${NO_SUCH}"}}
+    config = ("--config", str(configuration(tmp_path, {"small": small(), "tickets": tickets})))
+    assert run("users", "add", "ada", *config).code == 0
+    assert run("upstreams", "list", *config).code == 0
+    assert run_process("upstreams", "check", "small", *config).returncode == 0
+    said = "upstreams.tickets.headers.Authorization: ${NO_SUCH}: there is no such variable in the environment of this "
+    for command in (("upstreams", "check"), ("serve",)):
+        refused = run(*command, *config)
+        assert (refused.code, refused.out) == (2, "")
+        assert said in refused.err
+
+
 def test_without_upstreams_or_with_another_alias_there_is_a_sentence(run: Run, tmp_path: Path) -> None:
     for command in (("list",), ("check",), ("accept", "small")):
         done = run("upstreams", *command)
