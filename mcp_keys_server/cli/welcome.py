@@ -15,6 +15,7 @@ from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.addresses import endpoint_path
 from mcp_keys_server.server.client_config import Client, Endpoint, inspector, local_program, snippet
 from mcp_keys_server.settings import Settings
+from mcp_keys_server.upstreams import ProgramUpstream
 
 FIRST_KEY: Final = "First key"
 _SOMEBODY: Final = "me"
@@ -25,6 +26,12 @@ async def welcome(ring: KeyRing, settings: Settings, public_url: str) -> None:
     await ring.store.note_public_url(public_url)
     click.echo(f"Endpoints     {public_url}{endpoint_path('USER_ID', KEYS_ALIAS)}")
     click.echo(f"Pages         {public_url}/keys/")
+    if settings.upstreams:
+        click.echo(f"Aliases       {', '.join((KEYS_ALIAS, *settings.upstreams))}")
+    if settings.upstream_uids is None and any(
+        isinstance(each, ProgramUpstream) for each in settings.upstreams.values()
+    ):
+        click.echo("Programs      behind aliases run as the user of this server, and can read the key database")
     at = f"--database {shlex.quote(str(settings.database))}"
     if await ring.store.has_secrets():
         unmade = "" if settings.first_user is None else "There are keys already, so nobody was invited. "

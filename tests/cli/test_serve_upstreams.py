@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 
+from mcp_keys_server.setting_rules import is_root
 from tests.cli.runs import Run
 from tests.cli.test_workers import children, is_logged, until
 from tests.cli.upstream_files import call, configuration, small
@@ -28,6 +29,21 @@ def hang_up(server: RunningServer, said: str, times: int = 1) -> None:
 def endpoint_status(server: RunningServer, alias: str) -> int:
     """Of one that is there and one that is not: 405 and 403."""
     return httpx2.put(server.endpoint(alias=alias), headers={"X-API-Key": server.first_key}).status_code
+
+
+def test_the_start_names_the_aliases_and_says_when_programs_can_read_the_database(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    for upstreams, uids, aliases, told in (
+        ({"small": small(), "old": REMOTE}, "none", "keys, small, old", True),
+        ({"old": REMOTE}, "none", "keys, old", False),
+        ({"small": small()}, "61184-65519", "keys, small", not is_root()),
+    ):
+        config = configuration(tmp_path, upstreams)
+        with running_server(sqlite_database, *ADA, "--config", str(config), MCP_KEYS_UPSTREAM_UIDS=uids) as server:
+            pass
+        assert f"Aliases       {aliases}\n" in server.printed
+        assert ("can read the key database" in server.printed) == told
 
 
 def test_sighup_takes_over_the_upstreams_and_names_what_needs_a_restart(
