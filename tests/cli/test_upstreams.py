@@ -53,7 +53,7 @@ def test_each_upstream_is_tried_and_what_is_wrong_is_a_sentence_without_secrets(
     errors = {alias: row["error"] for alias, row in found.items() if row["error"]}
     assert errors["crashing"] == "it ended with exit code 7"
     assert errors["missing"].startswith("the program 'no-such-program', or what runs it, was not found; ")
-    assert errors["private"].startswith("127.0.0.1 is at 127.0.0.1, which is not a public address; ")
+    assert errors["private"].startswith("127.0.0.1 is not a public address; ")
     assert errors["silent"] == "it did not answer within 0.5 s of its start"
     assert errors["nobody"] == "All connection attempts failed"
     assert errors["unsendable"] == "its address or a header for it, as configured, cannot be sent"

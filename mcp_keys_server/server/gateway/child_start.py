@@ -120,6 +120,9 @@ def _why_not(spawn: Spawn, error: OSError | ValueError) -> str:
         )
     if isinstance(error, PermissionError):
         who = "this server" if spawn.uid is None else f"uid {spawn.uid}"
-        return f"the program {name!r} may not be run as {who}; let that user run it and open all folders above it"
+        return (
+            f"the program {name!r}, or what runs it, may not be run as {who}; let that user run both, and open all "
+            "folders above them (the Python of a virtual environment may be a link into somebody's home)"
+        )
     reason = error.strerror if isinstance(error, OSError) else error
     return f"the program {name!r} was not started: {reason}"

@@ -87,9 +87,9 @@ class PublicNetwork(httpcore2.AsyncNetworkBackend):
         if not self._allow_private:
             for address in found:
                 if not is_public(address):
+                    what = address if address == host else f"{host} is at {address}, which"
                     raise NotReachableError(
-                        f"{host} is at {address}, which is not a public address; if that is meant, set "
-                        "allow_private = true"
+                        f"{what} is not a public address; if that is meant, set allow_private = true"
                     )
         return found[:MOST_ADDRESSES]
 

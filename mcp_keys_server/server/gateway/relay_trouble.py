@@ -84,7 +84,7 @@ _SAID: Final[Mapping[Trouble, tuple[int, int, str]]] = {
     Trouble.NO_TOOL: (
         _OF_A_CALL,
         INVALID_PARAMS,
-        "there is no tool of this name here, or this key may not use it",
+        "There is no tool of this name here, or this key may not use it",
     ),
     Trouble.TOO_MANY_CALLS: (
         429,

@@ -1,5 +1,6 @@
 """An MCP server somewhere else, as the application behind one alias."""
 
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -28,6 +29,8 @@ from mcp_keys_server.server.gateway.tool_listing import tool_pages
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from mcp_keys_server.server.gateway.usage import UsageBook
 from mcp_keys_server.upstreams import RemoteUpstream
+
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LISTINGS: Final = 10.0
 """Of our own: for a tool that there is not, it would be listed at every call."""
@@ -127,6 +130,12 @@ class RemoteServer:
                 if self._rules.needs_listing(tool):
                     await self._list_tools(asked.principal)
         if tool is None or not self._rules.lets_call(asked.principal, tool):
+            logger.info(
+                "refused: a tool that is not for this key alias=%s key_id=%s user_id=%s",
+                self._alias,
+                asked.principal.key_id,
+                asked.principal.user_id,
+            )
             raise TroubleError(Trouble.NO_TOOL)
 
     async def _list_tools(self, principal: Principal) -> None:

@@ -35,7 +35,7 @@ async def test_the_path_is_that_of_its_own_environment(tmp_path: Path) -> None:
 async def test_a_file_that_nobody_may_run_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "data").touch(mode=0o600)
     said = await failure_of(program((str(tmp_path / "data"), "hunter2"), tmp_path))
-    assert said.startswith("the program 'data' may not be run as this server")
+    assert said.startswith("the program 'data', or what runs it, may not be run as this server")
 
 
 @root_only
@@ -44,7 +44,7 @@ async def test_a_program_in_a_folder_closed_to_its_user_is_told_so(tmp_path: Pat
     (tmp_path / "mine").chmod(0o755)
     tmp_path.chmod(0o700)
     said = await failure_of(program((str(tmp_path / "mine"),), tmp_path, uid=61_184))
-    assert said.startswith("the program 'mine' may not be run as uid 61184")
+    assert said.startswith("the program 'mine', or what runs it, may not be run as uid 61184")
 
 
 async def test_a_folder_that_is_gone_and_what_is_no_program_and_no_text_are_told_so(tmp_path: Path) -> None:

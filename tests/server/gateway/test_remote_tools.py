@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,12 +124,14 @@ async def test_a_listing_that_is_no_json_is_not_passed_on(said: bytes) -> None:
         assert said not in answer.body
 
 
-async def test_a_tool_that_the_key_may_not_use_is_not_called() -> None:
+async def test_a_tool_that_the_key_may_not_use_is_not_called(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     async with an_upstream(pong) as upstream, a_gateway(upstream, allow=("read*", "write")) as gateway:
         for name, who in (("write", READER), ("delete", READER), ("delete", principal())):
             answer = await gateway.ask(call(name), who=who)
             assert (answer.status, answer.code, answer.json["id"]) == (200, -32602, 1)
-            assert answer.said == "there is no tool of this name here, or this key may not use it"
+            assert answer.said == "There is no tool of this name here, or this key may not use it"
+        assert caplog.text.count(f"refused: a tool that is not for this key alias={ALIAS} key_id={READER.key_id}") == 3
         assert not upstream.requests
         assert not gateway.usage.uses
         assert (await gateway.ask(call("read"), who=READER)).status == 200
