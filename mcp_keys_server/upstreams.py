@@ -192,11 +192,19 @@ def _upstream(alias: str, described: object) -> object:
         raise ValueError(f"upstreams.{alias}.{_explained(error)}") from None
 
 
+_RULES: Final = {
+    "extra_forbidden": "there is no such field",
+    "is_instance_of": "text, in quotes",
+    "tuple_type": "a list, in brackets",
+    "frozen_set_type": "a list, in brackets",
+    "mapping_type": "a table, in braces",
+}
+"""What pydantic says in words of Python."""
+
+
 def _explained(error: ValidationError) -> str:
     """The first thing that is wrong, and where; nothing of what stands there, which may be a secret."""
     first = error.errors(include_input=False, include_url=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
-    rule = (
-        "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    )
+    rule = _RULES.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return f"{place}: {rule}"

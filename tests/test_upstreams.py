@@ -144,7 +144,7 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     "nothing": ("", "give either 'command', for a program on this machine, or 'url'"),
     "both": (PROGRAM + SERVER, "give either 'command', for a program on this machine, or 'url'"),
     "an empty command": ("command = []", "command: Tuple should have at least 1 item"),
-    "a command in one string": ('command = "npx Hunter2"', "command: Input should be a valid tuple"),
+    "a command in one string": ('command = "npx Hunter2"', "command: a list, in brackets"),
     "a field of the other kind": (PROGRAM + "allow_private = true", "allow_private: there is no such field"),
     "a field there is not": (SERVER + "urll = 'Hunter2'", "urll: there is no such field"),
     "a place there is not": ('command = ["x", "{key_id}"]', "command.1: {key_id} is none of the fields"),

@@ -31,7 +31,7 @@ def with_settings(*flags: str) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @with_source(*flags)
         @wraps(command)
-        def with_its_settings(source: SettingsSource, **given: Any) -> object:  # noqa: ANN401 - whatever options the command has
+        def with_its_settings(source: SettingsSource, /, **given: Any) -> object:  # noqa: ANN401 - whatever options the command has
             return command(source.load(), **given)
 
         return with_its_settings

@@ -143,6 +143,11 @@ def unexplained(status: int, alias: str, request_id: RequestId | None) -> JSONRe
     return JSONResponse(error_object(INVALID_REQUEST, message, request_id), status, {"cache-control": "no-store"})
 
 
+def shown_reason(error: TroubleError) -> str:
+    """As ASCII, in which nothing that a stranger sent can begin a line of its own; empty if there is none."""
+    return ascii(redact(str(error)[:LONGEST_REASON]))[1:-1]
+
+
 class TroubleLog:
     """Tells the operator of trouble with one upstream that has a reason, but of the same one only once in a while."""
 

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from ssl import SSLContext
 from time import monotonic
 from typing import Final
@@ -17,9 +18,17 @@ from mcp_keys_server.auth.answers import INVALID_REQUEST, refusal
 from mcp_keys_server.auth.guard import principal_of
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.server.gateway.posted_message import TOOLS_CALL, ClientGoneError, Message, posted
+from mcp_keys_server.server.gateway.presence import Presence
 from mcp_keys_server.server.gateway.public_network import PublicNetwork
 from mcp_keys_server.server.gateway.relay import Asked, Relay
-from mcp_keys_server.server.gateway.relay_trouble import RequestId, Trouble, TroubleError, TroubleLog, sentence
+from mcp_keys_server.server.gateway.relay_trouble import (
+    RequestId,
+    Trouble,
+    TroubleError,
+    TroubleLog,
+    sentence,
+    shown_reason,
+)
 from mcp_keys_server.server.gateway.relayed_answer import RelayedAnswer
 from mcp_keys_server.server.gateway.relayed_headers import RelayedHeaders, is_modern
 from mcp_keys_server.server.gateway.remote_connection import RemoteConnection
@@ -36,9 +45,20 @@ SECONDS_BETWEEN_LISTINGS: Final = 10.0
 """Of our own: for a tool that there is not, it would be listed at every call."""
 OTHERS_AT_ONCE: Final = 32
 """Of one user, open requests that are neither calls nor streams; or as many as calls, if those may be more."""
+MOST_LISTINGS: Final = 1_000
+"""Users of whom it is known when their tools were listed."""
 ONLY_THESE: Final = refusal(
     405, "This endpoint answers POST, GET and DELETE.", code=INVALID_REQUEST, allow="POST, GET, DELETE"
 )
+
+
+@dataclass(slots=True)
+class _Listing:
+    """Of the tools, for one user, by us."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    began_at: float | None = None
+    trouble: TroubleError | None = None
 
 
 class RemoteServer:
@@ -73,9 +93,8 @@ class RemoteServer:
         self._most_others = max(OTHERS_AT_ONCE, upstream.calls_at_once)
         self._open_others: Counter[str] = Counter()
         """Neither calls nor streams, or not known yet to be."""
-        self._listing = anyio.Lock()
-        self._listed_at: float | None = None
-        self._not_listed: TroubleError | None = None
+        self._listings: dict[str, _Listing] = {}
+        """By user id, because what is listed and whether it is may depend on the user."""
         """Why, if the last time it came to nothing."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -126,9 +145,7 @@ class RemoteServer:
             return
         tool = asked.message.tool
         if tool is not None and self._rules.needs_listing(tool):
-            async with self._listing:  # whoever comes meanwhile finds it done
-                if self._rules.needs_listing(tool):
-                    await self._list_tools(asked.principal)
+            await self._list_tools(asked.principal, tool)
         if tool is None or not self._rules.lets_call(asked.principal, tool):
             logger.info(
                 "refused: a tool that is not for this key alias=%s key_id=%s user_id=%s",
@@ -138,20 +155,25 @@ class RemoteServer:
             )
             raise TroubleError(Trouble.NO_TOOL)
 
-    async def _list_tools(self, principal: Principal) -> None:
-        now = monotonic()
-        if self._listed_at is None or now - self._listed_at >= SECONDS_BETWEEN_LISTINGS:
-            self._listed_at, self._not_listed = now, None
-            connected = self.connected(user_id=principal.user_id, key_id=principal.key_id)
-            try:
-                for page in await tool_pages(connected):
-                    await shown_tools(self._rules, principal, page)
-            except TroubleError as error:
-                self._not_listed = error
-        if self._not_listed is not None:
-            trouble = self._not_listed.trouble
-            self._usage.note_error(self._alias, principal.user_id, sentence(trouble, self._alias))
-            raise TroubleError(trouble, str(self._not_listed))
+    async def _list_tools(self, principal: Principal, tool: str) -> None:
+        listing = self._listings.setdefault(principal.user_id, _Listing())
+        if len(self._listings) > MOST_LISTINGS:
+            del self._listings[next(iter(self._listings))]
+        async with listing.lock:  # whoever comes meanwhile finds it done
+            if not self._rules.needs_listing(tool):
+                return
+            now = monotonic()
+            if listing.began_at is None or now - listing.began_at >= SECONDS_BETWEEN_LISTINGS:
+                listing.began_at, listing.trouble = now, None
+                connected = self.connected(user_id=principal.user_id, key_id=principal.key_id)
+                try:
+                    for page in await tool_pages(connected):
+                        await shown_tools(self._rules, principal, page)
+                except TroubleError as error:
+                    listing.trouble = error
+            if listing.trouble is not None:
+                self._usage.note_error(self._alias, principal.user_id, _told(listing.trouble, self._alias))
+                raise TroubleError(listing.trouble.trouble, str(listing.trouble))
 
     @contextmanager
     def _counted(self, asked: Asked) -> Iterator[None]:
@@ -166,7 +188,7 @@ class RemoteServer:
                 try:
                     yield
                 except TroubleError as error:
-                    call.failed(sentence(error.trouble, self._alias))
+                    call.failed(_told(error, self._alias))
                     raise
         else:
             those, most = (self._open_streams, most) if asked.is_long else (self._open_others, self._most_others)
@@ -211,15 +233,6 @@ class RemoteServer:
             raise trouble
 
 
-class Presence:
-    """Whether the client of one request is still there."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.gone = False
-
-    async def cancel_when_gone(self, scope: anyio.CancelScope) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self.gone = True
-        scope.cancel()
+def _told(error: TroubleError, alias: str) -> str:
+    """What the operator is told of it: the reason, where there is one that its user is not told."""
+    return shown_reason(error) or sentence(error.trouble, alias)

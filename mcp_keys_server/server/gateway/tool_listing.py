@@ -39,7 +39,7 @@ async def tool_pages(
     except* (MCPError, httpx2.HTTPError, ValueError, OSError) as errors:  # a TimeoutError is an OSError
         problem = errors
     if problem is not None:
-        raise TroubleError(Trouble.UNREACHABLE, f"its tools cannot be listed: {first_error(problem)}")
+        raise TroubleError(Trouble.UNREACHABLE, f"its tools cannot be listed: {_first_line(problem)}")
     return pages
 
 
@@ -60,6 +60,11 @@ async def listed_tools(client: Client) -> Sequence[Sequence[Definition]]:
         if cursor is None:
             break
     return pages
+
+
+def _first_line(problem: BaseException) -> str:
+    # What follows it, where there is more, repeats what the server has sent.
+    return next(iter(str(first_error(problem)).splitlines()), "")
 
 
 def first_error(error: BaseException) -> BaseException:

@@ -16,7 +16,7 @@ from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import McpKeysError
 from mcp_keys_server.server.gateway.announcements import Announcements
 from mcp_keys_server.server.gateway.child_process import Child
-from mcp_keys_server.server.gateway.errors import UpstreamError
+from mcp_keys_server.server.gateway.errors import not_there
 from mcp_keys_server.server.gateway.handshake_failure import code_of, explained, knows_the_later_era_alone
 from mcp_keys_server.server.gateway.open_calls import OpenCalls
 from mcp_keys_server.server.gateway.process_habits import Habits, State
@@ -54,6 +54,8 @@ class UserProcess:
         self._told_to_stop = False
         self._is_over = False
         self._failure: str | None = None
+        self._said: str | None = None
+        """Of it, what its users are told."""
         self._early_deaths = 0
         self._not_before = 0.0
         self.state = State.STOPPED
@@ -88,13 +90,11 @@ class UserProcess:
 
     async def _started(self) -> Client:
         if self._is_over:
-            raise UpstreamError(f"The server behind this endpoint is not there: {_OVER}")
+            raise not_there(_OVER)
         if self._starting is None:
             pause = self._not_before - monotonic()
             if pause > 0:
-                raise UpstreamError(
-                    f"The server behind this endpoint is not there: {self._failure}. Try again in {pause:.0f} s"
-                )
+                raise not_there(f"{self._said}. Try again in {pause:.0f} s")
             self._starting = asyncio.get_running_loop().create_future()
             try:
                 await self._habits.make_room()
@@ -119,7 +119,7 @@ class UserProcess:
             await self._keep()
         finally:
             self._is_over = True
-            self._let_down(_OVER)
+            self.let_down(_OVER)
             self._buried.set()
 
     async def _keep(self) -> None:
@@ -130,12 +130,14 @@ class UserProcess:
             began = monotonic()
             try:
                 await self._live_in_some_era()
-            except McpKeysError as error:
-                self._failure = str(error)
+                self._said = self._failure
+            except McpKeysError as error:  # of folders, programs and accounts of the operator's
+                self._failure, self._said = str(error), "it cannot be started; tell its operator"
             except Exception as error:
                 # Outermost here: whatever becomes of one process, the next one is started when it is wanted.
                 logger.debug("upstream %s left an error behind", self._label, exc_info=True)
                 self._ends_for(explained(error))
+                self._said = self._failure
             finally:
                 self._client = self.pid = None
             self._bury(monotonic() - began)
@@ -232,13 +234,13 @@ class UserProcess:
         self._habits.note_error(self._failure)
         if pause:
             self._wanted.clear()
-            self.let_down(self._failure)
+            self.let_down(str(self._said))
         self._become(State.FAILED)
 
     def let_down(self, why: str) -> None:
         """Tell those who wait for its start that there is none."""
         if self._starting is not None:
-            self._starting.set_exception(UpstreamError(f"The server behind this endpoint is not there: {why}"))
+            self._starting.set_exception(not_there(why))
             self._starting.exception()  # looked at, in case nobody waits any more
             self._starting = None
 

@@ -139,7 +139,7 @@ async def test_whoever_waits_for_one_that_is_taken_away_is_told_so(behind: Behin
         with anyio.fail_after(20):
             while not sentences:
                 await anyio.sleep(0.01)
-    assert "taken this server away" in sentences[0]
+    assert "has another configuration now, or ends" in sentences[0]
 
 
 async def test_one_that_cannot_be_started_says_why_to_the_operator_and_that_it_is_not_there_to_the_user(
@@ -148,24 +148,27 @@ async def test_one_that_cannot_be_started_says_why_to_the_operator_and_that_it_i
     _, key = await behind.world.key()
     async with behind(command=["no-such-program", "--token=of the operator"]) as running:
         sentence = await refused(running, key)
-        assert "is not there" in sentence
-        assert "of the operator" not in sentence
+        assert "it cannot be started; tell its operator" in sentence
         again = await refused(running, key)
         assert "Try again in" in again
+        assert "no-such-program" not in sentence + again
+        assert "'no-such-program'" in str(status(running).last_error)
         assert "of the operator" not in str(running.gateway.status)
 
 
 @pytest.mark.parametrize(
-    ("program", "reason"),
+    ("program", "seconds", "reason"),
     [
-        (["sh", "-c", "exit 7"], "it ended with exit code 7"),
-        (["sleep", "60"], "it did not answer within 1 s of its start"),
-        (["sh", "-c", 'while read line; do echo \'{"jsonrpc":"2.0","id":1,"result":{}}\'; done'], "it "),
+        ("exit 7", 10, "it ended with exit code 7"),
+        ("sleep 60", 1, "it did not answer within 1 s of its start"),
+        ("""while read line; do echo '{"jsonrpc":"2.0","id":1,"result":{}}'; done""", 10, "it "),
     ],
 )
-async def test_one_that_does_not_speak_the_protocol_is_ended(behind: Behind, program: list[str], reason: str) -> None:
+async def test_one_that_does_not_speak_the_protocol_is_ended(
+    behind: Behind, program: str, seconds: int, reason: str
+) -> None:
     _, key = await behind.world.key()
-    async with behind(command=program, start_seconds=1) as running:
+    async with behind(command=["sh", "-c", program], start_seconds=seconds) as running:
         assert reason in await refused(running, key)
         assert status(running).state == "failed"
         assert status(running).pid is None
