@@ -20,7 +20,6 @@ from mcp_keys_server.core.records import Principal
 from mcp_keys_server.server.gateway.posted_message import TOOLS_CALL, ClientGoneError, Message, posted
 from mcp_keys_server.server.gateway.presence import Presence
 from mcp_keys_server.server.gateway.public_network import PublicNetwork
-from mcp_keys_server.server.gateway.relay import Asked, Relay
 from mcp_keys_server.server.gateway.relay_trouble import (
     RequestId,
     Trouble,
@@ -32,6 +31,7 @@ from mcp_keys_server.server.gateway.relay_trouble import (
 from mcp_keys_server.server.gateway.relayed_answer import RelayedAnswer
 from mcp_keys_server.server.gateway.relayed_headers import RelayedHeaders, is_modern
 from mcp_keys_server.server.gateway.remote_connection import RemoteConnection
+from mcp_keys_server.server.gateway.remote_relay import Asked, Relay
 from mcp_keys_server.server.gateway.seal import Seal
 from mcp_keys_server.server.gateway.shown_tools import shown_tools
 from mcp_keys_server.server.gateway.tool_listing import tool_pages

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
+from mcp_keys_server.server.gateway import remote_server
 from mcp_keys_server.server.gateway.checked_http import checked_http
 from mcp_keys_server.server.gateway.tool_listing import MOST_PAGES
 from tests.server.gateway.remote_upstreams import (
@@ -213,6 +214,23 @@ async def test_a_tool_that_has_changed_is_neither_shown_nor_called() -> None:
         now[1] = tool("write")
         assert names((await gateway.ask(LISTING)).json) == ["read", "write"]
         assert (await gateway.ask(call("write"))).status == 200
+
+
+async def test_a_listing_that_fails_for_one_user_is_tried_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its headers name the user, so the server may refuse one of them."""
+    monkeypatch.setattr(remote_server, "MOST_LISTINGS", 1)
+    good = an_mcp_server([tool("read")])
+
+    async def answering(asked: Request, connection: Connection) -> None:
+        await (always(500) if asked.header("x-user") == "ada" else good)(asked, connection)
+
+    by_user = {"X-User": "{user_id}"}
+    async with (
+        an_upstream(answering) as upstream,
+        a_gateway(upstream, pin_descriptions=True, headers=by_user) as gateway,
+    ):
+        assert (await gateway.ask(call("read"))).status == 502
+        assert (await gateway.ask(call("read"), who=principal("bob"))).status == 200
 
 
 async def test_what_is_listed_before_a_call_is_what_a_client_is_shown() -> None:
