@@ -15,7 +15,7 @@ from tests.cli.test_workers import children, is_logged, until
 from tests.cli.upstream_files import call, configuration, small
 from tests.databases import Database
 from tests.running_server import ADA, RunningServer, running_server
-from tests.server.gateway.child_programs import is_running
+from tests.server.gateway.programs.child_programs import is_running
 
 REMOTE: Mapping[str, object] = {"url": "https://tickets.example/mcp", "headers": {"X-A": "hunter2hunter2"}}
 

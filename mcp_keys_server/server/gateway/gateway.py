@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.endpoints import Endpoint
-from mcp_keys_server.server.gateway.child_family import ProcessTable
-from mcp_keys_server.server.gateway.program_relay import Surroundings
-from mcp_keys_server.server.gateway.program_server import Ground, ProgramServer
-from mcp_keys_server.server.gateway.remote_server import RemoteServer
+from mcp_keys_server.server.gateway.programs.child_family import ProcessTable
+from mcp_keys_server.server.gateway.programs.program_relay import Surroundings
+from mcp_keys_server.server.gateway.programs.program_server import Ground, ProgramServer
+from mcp_keys_server.server.gateway.remotes.remote_server import RemoteServer
 from mcp_keys_server.server.gateway.seal import Seal
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from mcp_keys_server.server.gateway.upstream_status import UpstreamStatus, status_of

@@ -116,3 +116,11 @@ def digest_of(tool: Definition) -> str:
     """Of all of it that tells a model what it does."""
     told = {field: tool[field] for field in _SHOWN_TO_MODELS if field in tool}
     return hashlib.sha256(json.dumps(told, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def called_tool(params: Mapping[str, Any]) -> str | None:
+    """The tool that a call with these parameters names, in one spelling; None: nobody can tell."""
+    name = params.get("name")
+    # Some parsers do not tell capital letters from small ones, and let the last of the names win.
+    spellings = [key for key in params if key.lower() == "name"]
+    return name if isinstance(name, str) and len(spellings) == 1 else None

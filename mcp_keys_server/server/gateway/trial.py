@@ -16,16 +16,16 @@ from mcp_types import CONNECTION_CLOSED, Request
 from pydantic import AliasChoices, BaseModel, Field
 
 from mcp_keys_server.core.errors import McpKeysError
-from mcp_keys_server.server.gateway.announcements import Announcements
-from mcp_keys_server.server.gateway.child_process import Child, spawned
-from mcp_keys_server.server.gateway.open_calls import OpenCalls
-from mcp_keys_server.server.gateway.process_habits import Habits
-from mcp_keys_server.server.gateway.program_spawn import era, program_spawn
-from mcp_keys_server.server.gateway.public_network import PublicNetwork
-from mcp_keys_server.server.gateway.remote_connection import RemoteConnection
+from mcp_keys_server.server.gateway.programs.announcements import Announcements
+from mcp_keys_server.server.gateway.programs.child_process import Child, spawned
+from mcp_keys_server.server.gateway.programs.open_calls import OpenCalls
+from mcp_keys_server.server.gateway.programs.process_habits import Habits
+from mcp_keys_server.server.gateway.programs.program_spawn import era, program_spawn
+from mcp_keys_server.server.gateway.programs.user_process import UserProcess
+from mcp_keys_server.server.gateway.remotes.public_network import PublicNetwork
+from mcp_keys_server.server.gateway.remotes.remote_connection import RemoteConnection
 from mcp_keys_server.server.gateway.tool_listing import MOST_PAGES, SECONDS_TO_LIST, first_error, listed_tools
 from mcp_keys_server.server.gateway.tool_rules import digest_of, has_a_name
-from mcp_keys_server.server.gateway.user_process import UserProcess
 from mcp_keys_server.server.key_tools import KEY_TOOLS
 from mcp_keys_server.upstreams import AnyUpstream, ProgramUpstream, RemoteUpstream
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from mcp_keys_server.server.gateway.program_server import ProgramServer
+from mcp_keys_server.server.gateway.programs.program_server import ProgramServer
 from mcp_keys_server.server.gateway.usage import UsageBook, Use
 
 

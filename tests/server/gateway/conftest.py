@@ -8,7 +8,7 @@ import pytest
 from tests.server.gateway.served import Served, served
 from tests.world import World
 
-PROGRAM = [sys.executable, str(Path(__file__).with_name("sample_program.py"))]
+PROGRAM = [sys.executable, str(Path(__file__).with_name("programs") / "sample_program.py")]
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mcp_keys_server.server.gateway import program_server
-from mcp_keys_server.server.gateway.program_server import ProgramServer
+from mcp_keys_server.server.gateway.programs import program_server
+from mcp_keys_server.server.gateway.programs.program_server import ProgramServer
 from tests.server.gateway.conftest import PROGRAM
-from tests.server.gateway.remote_upstreams import always, an_upstream
+from tests.server.gateway.remotes.remote_upstreams import always, an_upstream
 from tests.server.gateway.served import served
 from tests.world import World
 

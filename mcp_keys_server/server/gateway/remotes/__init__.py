@@ -1,0 +1,1 @@
+"""Upstreams that are somewhere else: reached over HTTP, for all users together."""
