@@ -55,7 +55,7 @@ class UserProcess:
         self._is_over = False
         self._failure: str | None = None
         self._said: str | None = None
-        """Of it, what its users are told."""
+        """What its users are told of it, if that is less."""
         self._early_deaths = 0
         self._not_before = 0.0
         self.state = State.STOPPED
@@ -94,7 +94,7 @@ class UserProcess:
         if self._starting is None:
             pause = self._not_before - monotonic()
             if pause > 0:
-                raise not_there(f"{self._said}. Try again in {pause:.0f} s")
+                raise not_there(f"{self._said or self._failure}. Try again in {pause:.0f} s")
             self._starting = asyncio.get_running_loop().create_future()
             try:
                 await self._habits.make_room()
@@ -126,18 +126,16 @@ class UserProcess:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            self._failure = None
+            self._failure = self._said = None
             began = monotonic()
             try:
                 await self._live_in_some_era()
-                self._said = self._failure
             except McpKeysError as error:  # of folders, programs and accounts of the operator's
                 self._failure, self._said = str(error), "it cannot be started; tell its operator"
             except Exception as error:
                 # Outermost here: whatever becomes of one process, the next one is started when it is wanted.
                 logger.debug("upstream %s left an error behind", self._label, exc_info=True)
                 self._ends_for(explained(error))
-                self._said = self._failure
             finally:
                 self._client = self.pid = None
             self._bury(monotonic() - began)
@@ -234,7 +232,7 @@ class UserProcess:
         self._habits.note_error(self._failure)
         if pause:
             self._wanted.clear()
-            self.let_down(str(self._said))
+            self.let_down(self._said or self._failure)
         self._become(State.FAILED)
 
     def let_down(self, why: str) -> None:

@@ -171,9 +171,12 @@ class RemoteServer:
                         await shown_tools(self._rules, principal, page)
                 except TroubleError as error:
                     listing.trouble = error
-            if listing.trouble is not None:
-                self._usage.note_error(self._alias, principal.user_id, _told(listing.trouble, self._alias))
-                raise TroubleError(listing.trouble.trouble, str(listing.trouble))
+            self._check_listing(listing, principal)
+
+    def _check_listing(self, listing: _Listing, principal: Principal) -> None:
+        if listing.trouble is not None:
+            self._usage.note_error(self._alias, principal.user_id, _told(listing.trouble, self._alias))
+            raise TroubleError(listing.trouble.trouble, str(listing.trouble))
 
     @contextmanager
     def _counted(self, asked: Asked) -> Iterator[None]:

@@ -105,6 +105,7 @@ async def test_one_that_has_lived_for_long_is_started_again_at_once(
     async with behind() as running, running.client(key) as client:
         with pytest.raises(MCPError, match="'sample' ended during the call"):
             await client.call_tool("end", {"code": 3})
+        await until(running, "failed")
         assert (await client.call_tool("note", {"text": "at once"})).structured_content == {"result": ["at once"]}
 
 
