@@ -228,7 +228,7 @@ class UserProcess:
         self._early_deaths = 0 if was_well else self._early_deaths + 1
         pause = min(2 ** (self._early_deaths - 1), LONGEST_PAUSE) if self._early_deaths else 0
         self._not_before = monotonic() + pause
-        logger.warning("upstream %s: %s; not started again for %d s", self._label, self._failure, pause)
+        logger.warning("upstream %s: %s; it can be started again in %d s", self._label, self._failure, pause)
         self._habits.note_error(self._failure)
         if pause:
             self._wanted.clear()
