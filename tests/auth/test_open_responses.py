@@ -452,3 +452,8 @@ async def test_of_several_changes_of_one_request_the_first_counts(world: World, 
     assert response.changed_at == first
     site.application.go_on.set()
     await ended(asked)
+
+
+async def test_work_for_nobodys_response_is_bound_to_no_key(world: World) -> None:
+    with world.ring.open_responses.working():
+        assert len(world.ring.open_responses) == 0

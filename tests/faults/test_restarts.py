@@ -26,4 +26,4 @@ async def test_a_server_that_forgets_what_it_has_confirmed_is_found_out(monkeypa
         history = await run(server, server.url(), operations=600, restarts=3)
         verdict = await judge(server.url(), history)
     assert not verdict.is_good
-    assert verdict.lost_creates + verdict.undone_revocations > 0
+    assert verdict.lost_creates + verdict.lost_claims + verdict.undone_revocations > 0
