@@ -124,25 +124,6 @@ async def test_many_first_requests_at_once_start_one(behind: Behind, caplog: pyt
     assert caplog.text.count("upstream sample of ada runs") == 1
 
 
-async def test_whoever_waits_for_one_that_is_taken_away_is_told_so(behind: Behind) -> None:
-    _, key = await behind.world.key()
-    async with behind(command=["sleep", "60"]) as running, anyio.create_task_group() as tasks:
-        sentences: list[str] = []
-
-        async def ask() -> None:
-            sentences.append(await refused(running, key))
-
-        tasks.start_soon(ask)
-        with anyio.fail_after(20):
-            while not running.gateway.status or status(running).state != "starting":
-                await anyio.sleep(0.01)
-        running.gateway.reconfigure({})
-        with anyio.fail_after(20):
-            while not sentences:
-                await anyio.sleep(0.01)
-    assert "has another configuration now, or ends" in sentences[0]
-
-
 async def test_one_that_cannot_be_started_says_why_to_the_operator_and_that_it_is_not_there_to_the_user(
     behind: Behind,
 ) -> None:
