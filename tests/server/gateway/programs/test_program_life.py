@@ -14,6 +14,7 @@ from mcp.shared.exceptions import MCPError
 
 from mcp_keys_server import ApiKey, RequestedGrant
 from mcp_keys_server.server.gateway.programs import user_process
+from mcp_keys_server.server.gateway.programs.program_server import ProgramServer
 from mcp_keys_server.server.gateway.upstream_status import UpstreamStatus
 from mcp_keys_server.upstreams import AnyUpstream, parse_upstreams
 from tests.server.gateway.conftest import PROGRAM
@@ -421,5 +422,8 @@ async def test_for_one_session_too_many_the_oldest_ends(behind: Behind) -> None:
             headers = accept | {"mcp-session-id": session}
             return (await client.post(running.endpoint(), json=ping, headers=headers)).status_code
 
+        server = running.gateway._places["sample"].server
+        assert isinstance(server, ProgramServer)
+        assert key.reveal() not in str(server._users["ada"]._sessions.__dict__), "what is kept of a session has no key"
         assert [await code(http, session) for session in begun] == [404] + 16 * [200]
         assert await code(others_http, begun[-1]) == 404
