@@ -35,6 +35,23 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
+class Goal:
+    """What a ratio is to reach."""
+
+    number: int
+    """As the README counts them."""
+    ratio: float
+    at_least: bool
+    """Else at most."""
+
+    def is_met(self, ratio: float) -> bool:
+        return ratio >= self.ratio if self.at_least else ratio <= self.ratio
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.ratio:g}"
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table: what was measured, and the same quantity of what it is compared with."""
 
@@ -44,7 +61,14 @@ class Row:
     compared_with: str
     reference: Spread
     ratio: Spread
+    goal: Goal | None
+    """None: it is only told."""
     rounds_run: int
     rounds_kept: int
     rounds_quiet: int
     """As many as were kept, unless there were too few of them."""
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether its goal is; None: it has none."""
+        return None if self.goal is None else self.goal.is_met(self.ratio.median)

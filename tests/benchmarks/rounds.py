@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.figures import Quantity, Row, Spread
+from tests.benchmarks.figures import Goal, Quantity, Row, Spread
 
 Figures = Mapping[Quantity, float]
 Contestant = Callable[[], Figures]
@@ -44,7 +44,16 @@ class Rounds:
     kept: Sequence[Round]
     quiet: int
 
-    def compare(self, what: str, quantity: Quantity, subject: str, reference: str, *, compared_with: str) -> Row:
+    def compare(
+        self,
+        what: str,
+        quantity: Quantity,
+        subject: str,
+        reference: str,
+        *,
+        compared_with: str,
+        goal: Goal | None = None,
+    ) -> Row:
         return Row(
             what=what,
             quantity=quantity,
@@ -53,6 +62,7 @@ class Rounds:
             reference=self._spread(quantity, reference),
             # Of each round by itself: what slowed one contestant down slowed the other in the same round as well.
             ratio=Spread.of([one.ratio(quantity, subject, reference) for one in self.kept]),
+            goal=goal,
             rounds_run=self.run,
             rounds_kept=len(self.kept),
             rounds_quiet=self.quiet,
@@ -69,6 +79,7 @@ class Rounds:
             compared_with=compared_with,
             reference=Spread.of(theirs),
             ratio=Spread.of([one / other for one, other in zip(ours, theirs, strict=True)]),
+            goal=None,
             rounds_run=self.run,
             rounds_kept=len(self.kept),
             rounds_quiet=self.quiet,

@@ -1,10 +1,13 @@
 """The rows as a table in Markdown, which reads well in a terminal too."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from tests.benchmarks.figures import Quantity, Row, Spread
 
-_HEADINGS = ("what", "median (middle half)", "compared with", "median", "ratio (middle half)", "rounds")
+_HEADINGS = ("what", "median (middle half)", "compared with", "median", "ratio (middle half)", "goal", "met", "rounds")
+
+_MET: Final = {True: "yes", False: "NO", None: ""}
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -22,6 +25,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.compared_with,
         _figure(row.reference.median, row.quantity),
         _ratio(row.ratio),
+        "" if row.goal is None else f"{row.goal.number}: {row.goal}",
+        _MET[row.is_met],
         _rounds(row),
     )
 
