@@ -12,6 +12,7 @@ from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
 from mcp_keys_server.auth.throttle import Throttle, network_of
+from mcp_keys_server.core.api_key import prefix_of
 from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError, TooBusyError
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.core.verifier import KeyVerifier
@@ -55,14 +56,14 @@ class KeyGuard:
             await self._app(scope, receive, send)
             return
         try:
-            key = self._verifier.parse(presented_key(scope["headers"]))
-            principal = await self._verifier.verify(key, client=client_address(scope))
+            presented = presented_key(scope["headers"])
+            principal = await self._verifier.verify(presented, client=client_address(scope))
         except tuple(_ANSWERS) as error:
             _log_refusal(error, scope)
             await (await self._refusal(error, scope))(scope, receive, send)
             return
         scope[PRINCIPAL] = principal
-        await self._answer(OpenResponse(key.prefix, principal), scope, receive, send)
+        await self._answer(OpenResponse(prefix_of(presented), principal), scope, receive, send)
 
     async def _answer(self, response: OpenResponse, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False

@@ -26,6 +26,12 @@ _LIKE_A_KEY = re.compile(r"([a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{2
 _LIKE_A_KEY_HASH = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{8,}|\bsha256:[0-9a-f]{8,}")
 
 
+def prefix_of(plaintext: str) -> str:
+    """The public prefix of a well-formed key, whatever its tag: no tag has a second underscore."""
+    start = plaintext.index("_") + 1
+    return plaintext[start : start + PREFIX_LENGTH]
+
+
 class ApiKey:
     """A well-formed key. Printing it shows the prefix; only ``reveal()`` gives it away.
 
@@ -40,7 +46,7 @@ class ApiKey:
         self._plaintext = plaintext
         self.tag = tag
         self.imported = imported
-        self.prefix = plaintext[len(tag) : len(tag) + PREFIX_LENGTH]
+        self.prefix = prefix_of(plaintext)
 
     def reveal(self) -> str:
         return self._plaintext

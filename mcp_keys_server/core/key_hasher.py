@@ -50,7 +50,7 @@ class KeyHasher:
             raise InvalidFieldError("bcrypt_cost", f"{CHEAPEST_COST} to {DEAREST_COST}; each step doubles the work")
         self._cost = cost
         self._facts = ProvenFacts(most_facts)
-        self._flights: dict[bytes, asyncio.Future[bool]] = {}
+        self._flights: dict[tuple[bytes, str], asyncio.Future[bool]] = {}
         self._threads = ThreadPoolExecutor(
             max_workers=_thread_count(), thread_name_prefix="bcrypt", initializer=_lower_priority
         )
@@ -63,9 +63,9 @@ class KeyHasher:
         for threads in (self._threads, self._thread_of_imported):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def fits_as_known(self, key: ApiKey, key_hash: str) -> bool:
-        """Whether it was proven before that the key fits. Takes no bcrypt; False means only that it is not known."""
-        return self._facts.holds(self._facts.fact(key, key_hash))
+    def known_hash(self, presented: str) -> str | None:
+        """The key hash that this was proven to fit last. Takes no bcrypt; None means only that there is none known."""
+        return self._facts.fitted_hash(self._facts.mac(presented))
 
     async def prove(self, key: ApiKey, key_hash: str) -> bool:
         """Whether the key fits the hash, by bcrypt; many at once who ask the same share one check.
@@ -76,7 +76,7 @@ class KeyHasher:
         digits = sha256_within(key_hash)
         if digits is not None:  # takes a microsecond, so it neither waits nor is remembered
             return hmac.compare_digest(hashlib.sha256(_plaintext(key)).hexdigest().encode(), digits.encode())
-        question = self._facts.fact(key, key_hash)
+        question = self._facts.mac(key.reveal()), key_hash
         flight = self._flights.get(question)
         if flight is None:
             flight = asyncio.ensure_future(self._in_a_thread(key, partial(_check, key, bcrypt_within(key_hash))))
@@ -92,10 +92,10 @@ class KeyHasher:
         async with self._lane.turn(key.prefix):
             return await loop.run_in_executor(self._thread_of_imported, work)
 
-    def _remember(self, question: bytes, landed: asyncio.Future[bool]) -> None:
+    def _remember(self, question: tuple[bytes, str], landed: asyncio.Future[bool]) -> None:
         del self._flights[question]
         if not landed.cancelled() and landed.exception() is None and landed.result():
-            self._facts.add(question)
+            self._facts.add(*question)
 
     async def hash(self, key: ApiKey) -> str:
         """A new hash of the key at the configured cost. The key is known to fit it from then on.
@@ -105,7 +105,7 @@ class KeyHasher:
         """
         made = await self._in_a_thread(key, partial(_hash, key, self._cost))
         key_hash = imported_bcrypt(made) if key.imported else made
-        self._facts.add(self._facts.fact(key, key_hash))
+        self._facts.add(self._facts.mac(key.reveal()), key_hash)
         return key_hash
 
     def is_cheaper_than_configured(self, key_hash: str) -> bool:

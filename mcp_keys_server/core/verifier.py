@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import datetime
 
-from mcp_keys_server.core.api_key import ApiKey, KeyMint
+from mcp_keys_server.core.api_key import ApiKey, KeyMint, prefix_of
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import InvalidApiKeyError, Refusal, StoreUnavailableError, TooBusyError
 from mcp_keys_server.core.key_hash import is_imported
@@ -25,18 +25,11 @@ class KeyVerifier:
         self._usage = usage
         self._clock = clock
 
-    def parse(self, presented: str) -> ApiKey:
-        """
-        Raises:
-            InvalidApiKeyError: It is no key, or none of this store's.
-        """
-        return self._mint.parse(presented)
-
     def finds_key_in(self, text: str) -> bool:
         """Whether a key of this store, good or not, stands in a text that is about to leave."""
         return self._mint.occurs_in(text)
 
-    async def verify(self, presented: str | ApiKey, *, client: str | None = None) -> Principal:
+    async def verify(self, presented: str, *, client: str | None = None) -> Principal:
         """Say whose key this is. The network address of the client is noted with the use.
 
         Raises:
@@ -44,16 +37,17 @@ class KeyVerifier:
             StoreUnavailableError: Nobody can say at the moment.
             TooBusyError: It may be a key that was imported, and too many of them wait for their first check.
         """
-        key = presented if isinstance(presented, ApiKey) else self.parse(presented)
-        proven = None
+        proven = self._hasher.known_hash(presented)
+        if proven is None:
+            self._mint.parse(presented)  # before the store is asked: it hears of no key that was made up
+        prefix = prefix_of(presented)
         while True:
-            record, now = await self._live(key.prefix)
-            if record.key_hash == proven or self._hasher.fits_as_known(key, record.key_hash):
-                self._usage.note(key.prefix, now, client)
+            record, now = await self._live(prefix)
+            if record.key_hash == proven:
+                self._usage.note(prefix, now, client)
                 return record.principal
             # bcrypt takes its time: what was read before it decides nothing, so the record is read again after it.
-            await self._prove(key, record.key_hash)
-            proven = record.key_hash
+            proven = await self._prove(self._mint.parse(presented), record.key_hash)
 
     async def look_again(self, prefix: str) -> Principal:
         """Say what a key that was verified a while ago, and has this prefix, proves by now.
@@ -76,7 +70,8 @@ class KeyVerifier:
             raise InvalidApiKeyError(refusal, key_id=whose.key_id, user_id=whose.user_id)
         return record, now
 
-    async def _prove(self, key: ApiKey, key_hash: str) -> None:
+    async def _prove(self, key: ApiKey, key_hash: str) -> str:
+        """The hash that the key fits and that is kept from now on, which is this one or a stronger one."""
         # An imported key may be made up by anybody, so none is tried on the hash of a key that has a checksum.
         if key.imported != is_imported(key_hash) or not await self._hasher.prove(key, key_hash):
             raise InvalidApiKeyError(Refusal.UNMATCHED)
@@ -85,3 +80,5 @@ class KeyVerifier:
             with suppress(StoreUnavailableError, TooBusyError):
                 stronger = await self._hasher.hash(key)
                 await self._store.replace_key_hash(key.prefix, old=key_hash, new=stronger)
+                return stronger
+        return key_hash

@@ -1,30 +1,39 @@
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.proven_facts import ProvenFacts
-
-MINT = KeyMint(b"secret")
 
 
 def test_a_fact_is_about_one_key_and_one_hash() -> None:
     facts = ProvenFacts()
-    key, other = MINT.mint(), MINT.mint()
-    facts.add(facts.fact(key, "hash"))
-    assert facts.holds(facts.fact(key, "hash"))
-    assert not facts.holds(facts.fact(key, "another hash"))
-    assert not facts.holds(facts.fact(other, "hash"))
+    facts.add(facts.mac("key"), "hash")
+    assert facts.fitted_hash(facts.mac("key")) == "hash"
+    assert facts.fitted_hash(facts.mac("another key")) is None
+    facts.add(facts.mac("key"), "a newer hash")
+    assert facts.fitted_hash(facts.mac("key")) == "a newer hash"
 
 
-def test_a_fact_means_nothing_to_another_process() -> None:
-    key = MINT.mint()
-    assert ProvenFacts().fact(key, "hash") != ProvenFacts().fact(key, "hash")
+def test_a_mac_means_nothing_to_another_process() -> None:
+    assert ProvenFacts().mac("key") != ProvenFacts().mac("key")
+
+
+def test_whatever_is_presented_has_a_mac() -> None:
+    assert ProvenFacts().mac("\udcff no text of any encoding")
 
 
 def test_the_memory_is_bounded_and_forgets_what_is_not_asked_for() -> None:
     facts = ProvenFacts(most=100)
-    asked_for, forgotten = b"asked for", b"forgotten"
-    facts.add(asked_for)
-    facts.add(forgotten)
+    facts.add(b"asked for", "a")
+    facts.add(b"forgotten", "f")
     for number in range(1_000):
-        facts.add(number.to_bytes(16))
-        assert facts.holds(asked_for)
-    assert not facts.holds(forgotten)
-    assert sum(facts.holds(number.to_bytes(16)) for number in range(1_000)) <= 150
+        facts.add(number.to_bytes(16), "h")
+        assert facts.fitted_hash(b"asked for") == "a"
+    assert facts.fitted_hash(b"forgotten") is None
+    remembered = (facts.fitted_hash(number.to_bytes(16)) for number in range(1_000))
+    assert sum(key_hash is not None for key_hash in remembered) <= 150
+
+
+def test_a_newer_hash_takes_no_room_of_others() -> None:
+    facts = ProvenFacts(most=4)
+    facts.add(b"first", "1")
+    facts.add(b"second", "2")
+    for newer in range(10):
+        facts.add(b"second", str(newer))
+    assert facts.fitted_hash(b"first") == "1"
