@@ -57,7 +57,7 @@ class KeyGuard:
             return
         try:
             presented = presented_key(scope["headers"])
-            principal = await self._verifier.verify(presented, client=client_address(scope))
+            principal = await self._verifier.verify(presented, client=client_address(scope), over_socket=True)
         except tuple(_ANSWERS) as error:
             _log_refusal(error, scope)
             await (await self._refusal(error, scope))(scope, receive, send)

@@ -43,6 +43,11 @@ class KeyStore(Protocol):
     async def read_secret(self, prefix: str) -> SecretRecord | None:
         """What holds for this prefix now: read from the store each time, never from memory."""
 
+    async def read_secret_in_turn(self, prefix: str) -> SecretRecord | None:
+        """What held for this prefix at some moment of this turn of the event loop: enough for whoever came over a
+        socket in an earlier one.
+        """
+
     async def replace_key_hash(self, prefix: str, *, old: str, new: str) -> None:
         """Put the new hash in the place of the old one, if that is still there."""
 

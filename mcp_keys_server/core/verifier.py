@@ -1,5 +1,6 @@
 """From what was presented to whom it belongs: the one place where a key is let in or refused."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 
@@ -29,8 +30,11 @@ class KeyVerifier:
         """Whether a key of this store, good or not, stands in a text that is about to leave."""
         return self._mint.occurs_in(text)
 
-    async def verify(self, presented: str, *, client: str | None = None) -> Principal:
+    async def verify(self, presented: str, *, client: str | None = None, over_socket: bool = False) -> Principal:
         """Say whose key this is. The network address of the client is noted with the use.
+
+        What came over a socket in an earlier turn of the event loop is judged by what holds at some moment of this
+        turn; anything else by what holds now.
 
         Raises:
             InvalidApiKeyError: It is nobody's, or it is revoked, expired or its owner disabled.
@@ -41,8 +45,9 @@ class KeyVerifier:
         if proven is None:
             self._mint.parse(presented)  # before the store is asked: it hears of no key that was made up
         prefix = prefix_of(presented)
+        read = self._store.read_secret_in_turn if over_socket else self._store.read_secret
         while True:
-            record, now = await self._live(prefix)
+            record, now = await self._live(prefix, read)
             if record.key_hash == proven:
                 self._usage.note(prefix, now, client)
                 return record.principal
@@ -56,11 +61,13 @@ class KeyVerifier:
             InvalidApiKeyError: It is good no longer.
             StoreUnavailableError: Nobody can say at the moment.
         """
-        record, _ = await self._live(prefix)
+        record, _ = await self._live(prefix, self._store.read_secret)
         return record.principal
 
-    async def _live(self, prefix: str) -> tuple[SecretRecord, datetime]:
-        record = await self._store.read_secret(prefix)
+    async def _live(
+        self, prefix: str, read: Callable[[str], Awaitable[SecretRecord | None]]
+    ) -> tuple[SecretRecord, datetime]:
+        record = await read(prefix)
         if record is None:
             raise InvalidApiKeyError(Refusal.UNMATCHED)
         now = self._clock()

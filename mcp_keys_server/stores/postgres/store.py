@@ -24,6 +24,9 @@ class PostgresStore(SqlStore):
         with trouble_named():
             return None if found is None else rows.secret_record(found)
 
+    async def read_secret_in_turn(self, prefix: str) -> SecretRecord | None:
+        return await self.read_secret(prefix)
+
     async def follow_events(self, first: int, *, limit: int) -> Sequence[Entry]:
         return await self._connections.read(rows.entry, sql.FOLLOW_EVENTS, first, limit)
 

@@ -18,7 +18,10 @@ import anyio.to_thread
 
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.stores.sql.database import Row, Writes
+from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sqlite import file as sqlite_file
+from mcp_keys_server.stores.sqlite.live_records import LiveRecords
+from mcp_keys_server.stores.sqlite.statements import READ_META
 from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction, fetch
 
 SECONDS_TO_WAIT_FOR_A_WRITER = 5
@@ -56,37 +59,30 @@ async def open_connections(path: Path, *, create: bool = True) -> AsyncIterator[
         live = stack.enter_context(
             closing(sqlite3.connect(sqlite_file.uri(path, mode="ro"), uri=True, timeout=SECONDS_TO_WAIT_ON_THE_LOOP))
         )
-        connections = SqliteConnections(path, writer, reader, live)
+        (checksum_secret,) = live.execute(READ_META, (CHECKSUM_SECRET,)).fetchone()
+        connections = SqliteConnections(path, writer, reader, live, checksum_secret)
         stack.push_async_callback(connections.writes.finish)
         yield connections
 
 
 class SqliteConnections:
-    """Three connections: one that writes, one that reads lists, and one that reads the record of a secret.
-
-    The last is used on the event loop's own thread: a look-up takes a few microseconds, less than handing it to
-    another thread and back, and in WAL mode a reader never waits for a writer.
-    """
+    """Three connections: one that writes, one that reads lists, and one that reads the records of secrets."""
 
     def __init__(
-        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection, live: sqlite3.Connection
+        self,
+        path: Path,
+        writer: aiosqlite.Connection,
+        reader: aiosqlite.Connection,
+        live: sqlite3.Connection,
+        checksum_secret: bytes,
     ) -> None:
+        self.checksum_secret = checksum_secret
         self._writer = writer
         self._reader = reader
-        self._live = live
         self._file = sqlite_file.OpenedFile(path)
+        self.live = LiveRecords(live, self._file)
         self._turn = asyncio.Lock()
         self._writes = Writes()
-
-    def look_up(self, statement: str, values: tuple[object, ...]) -> list[Row]:
-        """All rows, read on the event loop's own thread: a half-read cursor would hold the database's snapshot.
-
-        Raises:
-            sqlite3.Error, OSError: It cannot be read. The caller names the trouble, because a context manager here
-                would take a tenth of the time of the read.
-        """
-        self._file.check()
-        return self._live.execute(statement, values).fetchall()
 
     async def read(self, make: Callable[[Row], Result], statement: str, *values: object) -> list[Result]:
         with _trouble_named():

@@ -15,6 +15,7 @@ def numbered(statement: str) -> str:
 READ_META = numbered(sql.READ_META)
 ADD_META = numbered(sql.ADD_META)
 
+DATA_VERSION = "PRAGMA data_version"
 READ_SECRET = """
 SELECT secrets.key_hash, keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
        secrets.ends_at, keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.tools, keys.expires_at

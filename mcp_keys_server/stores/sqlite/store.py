@@ -16,14 +16,18 @@ class SqliteStore(SqlStore):
     """The record of a secret is read on the event loop's own thread, without a wait."""
 
     def __init__(self, connections: SqliteConnections) -> None:
-        (row,) = connections.look_up(sql.READ_META, (CHECKSUM_SECRET,))
-        super().__init__(connections, row[0])
+        super().__init__(connections, connections.checksum_secret)
         self._connections = connections
 
     async def read_secret(self, prefix: str) -> SecretRecord | None:
         try:
-            found = self._connections.look_up(sql.READ_SECRET, (prefix,))
-            return rows.secret_record(found[0]) if found else None
+            return self._connections.live.read(prefix)
+        except TROUBLE as error:
+            raise trouble(error) from error
+
+    async def read_secret_in_turn(self, prefix: str) -> SecretRecord | None:
+        try:
+            return self._connections.live.read_in_turn(prefix)
         except TROUBLE as error:
             raise trouble(error) from error
 

@@ -101,7 +101,7 @@ async def test_the_live_connection_cannot_write_and_holds_no_snapshot(world: Wor
         prefix, _ = await world_reads(world)
         await store.read_secret(prefix)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            connections._live.execute("DELETE FROM secrets")
+            connections.live._connection.execute("DELETE FROM secrets")
         with closing(sqlite3.connect(Path(world.address))) as other:
             busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert busy == 0
@@ -140,7 +140,7 @@ async def test_nobody_waits_for_ever_behind_other_writers(world: World, monkeypa
 
 async def test_a_read_on_the_event_loop_waits_for_next_to_nothing(world: World) -> None:
     async with open_connections(Path(world.address)) as connections:
-        assert connections._live.execute("PRAGMA busy_timeout").fetchall() == [(100,)]
+        assert connections.live._connection.execute("PRAGMA busy_timeout").fetchall() == [(100,)]
 
 
 async def test_a_removed_or_replaced_file_is_noticed_and_lets_nobody_in(world: World) -> None:
