@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 import mcp_keys_server
+from mcp_keys_server.cli.bench import bench
 from mcp_keys_server.cli.config import config
 from mcp_keys_server.cli.database import database
 from mcp_keys_server.cli.events import events
@@ -36,7 +37,7 @@ def program() -> None:
     """API keys for MCP, managed over MCP."""
 
 
-for command in (serve, stdio, users, keys, upstreams, events, database, config, imports):
+for command in (serve, stdio, users, keys, upstreams, events, database, config, imports, bench):
     program.add_command(command)
 
 

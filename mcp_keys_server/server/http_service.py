@@ -50,6 +50,17 @@ def _reason(error: OSError | UnicodeError) -> str:
 
 async def serve_http(app: Starlette, listener: socket.socket, announce: Callable[[], None]) -> None:
     """Serve until SIGINT or SIGTERM; announce it as soon as these are obeyed."""
+    server = http_server(app)
+    # Before uvicorn does the same, so that no signal is lost in between; and after it, when uvicorn raises the signal
+    # again, which would otherwise end the process before the database is closed.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)
+    announce()
+    await server.serve(sockets=[listener])
+
+
+def http_server(app: Starlette) -> uvicorn.Server:
+    """What serves this application, with our bounds; it ends when its ``should_exit`` is set, too."""
     config = uvicorn.Config(
         app,
         http=_HttpProtocol,
@@ -61,13 +72,7 @@ async def serve_http(app: Starlette, listener: socket.socket, announce: Callable
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
-    server = uvicorn.Server(config)
-    # Before uvicorn does the same, so that no signal is lost in between; and after it, when uvicorn raises the signal
-    # again, which would otherwise end the process before the database is closed.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, server.handle_exit)
-    announce()
-    await server.serve(sockets=[listener])
+    return uvicorn.Server(config)
 
 
 class _HttpProtocol(HttpToolsProtocol):

@@ -31,12 +31,10 @@ async def schema_version(place: Place) -> int:
     return await postgres_tables.schema_version(place)
 
 
-@asynccontextmanager
-async def open_source(place: Place) -> AsyncIterator[TableReader]:
-    """The database as it is at this moment, whatever others write to it from here on. Nothing is changed.
-
+async def require_newest_schema(place: Place) -> None:
+    """
     Raises:
-        UnusableDatabaseError: It cannot be read as it is; the message says what to do.
+        UnusableDatabaseError: It is of an older schema, or cannot be used at all; the message says what to do.
     """
     version, newest = await schema_version(place), newest_schema_of(place)
     if version < newest:
@@ -44,6 +42,16 @@ async def open_source(place: Place) -> AsyncIterator[TableReader]:
             f"{place} is of schema {version} and not of {newest} yet; run: mcp-keys-server database migrate --database "
             f"'{place}'"
         )
+
+
+@asynccontextmanager
+async def open_source(place: Place) -> AsyncIterator[TableReader]:
+    """The database as it is at this moment, whatever others write to it from here on. Nothing is changed.
+
+    Raises:
+        UnusableDatabaseError: It cannot be read as it is; the message says what to do.
+    """
+    await require_newest_schema(place)
     async with open_snapshot(place) as source:
         yield source
 

@@ -1,0 +1,1 @@
+"""What this machine and database can do, measured without leaving anything in them."""
