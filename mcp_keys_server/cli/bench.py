@@ -55,22 +55,28 @@ def bench(settings: Settings, *, seconds: float, requests_per_minute: float, use
     database are verified. What else this machine does meanwhile counts, so measure where and when it will be as busy
     as the server's will be.
     """
-    # Imported here, because the SDK takes longer to import than all other commands take to run.
-    from mcp_keys_server.server.bench.measuring import measure
-
-    async def run(tell: Tell) -> Findings:
-        await require_newest_schema(settings.database)  # or else to open it would bring it up to date
-        async with key_ring_of(settings) as ring:
-            return await measure(ring.store, settings, seconds, tell)
-
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    with _ended_as_by_ctrl_c(), _progress() as tell:
-        findings = anyio.run(run, tell)
-    report = Report(findings, settings, cores(), load, requests_per_minute=requests_per_minute, users=users)
+    report = Report(
+        _findings(settings, seconds), settings, cores(), load, requests_per_minute=requests_per_minute, users=users
+    )
     if as_json:
         print_json(report.facts())
     else:
         click.echo(report.text())
+
+
+def _findings(settings: Settings, seconds: float) -> Findings:
+    with _ended_as_by_ctrl_c(), _progress() as tell:
+        return anyio.run(_measure, settings, seconds, tell)
+
+
+async def _measure(settings: Settings, seconds: float, tell: Tell) -> Findings:
+    # Imported here, because the SDK takes longer to import than all other commands take to run.
+    from mcp_keys_server.server.bench.measuring import measure
+
+    await require_newest_schema(settings.database)  # or else to open it would bring it up to date
+    async with key_ring_of(settings) as ring:
+        return await measure(ring.store, settings, seconds, tell)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def _costs(least: int, most: int, *, of_10: float) -> list[CostFigures]:
 
 @pytest.mark.parametrize(
     ("of_10", "recommended"),
-    [(500, 10), (251, 10), (250, 10), (126, 10), (125, 11), (62.5, 12), (40, 12), (15, 14), (1, 14)],
+    [(2000, 10), (500, 10), (251, 10), (250, 10), (126, 10), (125, 11), (62.5, 12), (40, 12), (15, 14), (1, 14)],
 )
 @pytest.mark.parametrize("most", [15, 11, 9])
 def test_the_highest_cost_that_is_quick_is_recommended_and_no_lower_one_than_10(

@@ -3,21 +3,24 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
 import pytest
 
 from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.server.bench import bcrypt_costs
+from mcp_keys_server.server.bench.bcrypt_costs import measure_costs
 from mcp_keys_server.server.bench.load import LoadError, run_load
 from mcp_keys_server.server.bench.load_generator import Job
-from mcp_keys_server.server.bench.looked_up import looked_up
+from mcp_keys_server.server.bench.looked_up import LookedUp, looked_up
 from mcp_keys_server.server.bench.served_calls import for_measuring, measure_calls
 from mcp_keys_server.server.bench.throw_away import ThrowAway, throw_away
 from mcp_keys_server.server.bench.warm_verification import measure_verification
 from mcp_keys_server.settings import Settings
 from tests.databases import Database
+from tests.running_server import SECONDS_TO_STOP
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +32,18 @@ async def test_verification_can_be_stopped_at_any_time(sqlite_world: World) -> N
         with anyio.move_on_after(0) as scope:
             await measure_verification(there, other, seconds=600)
     assert scope.cancelled_caught
+
+
+async def test_each_cost_is_measured_while_there_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bcrypt_costs, "COSTS", range(5, 7))
+    told: list[float] = []
+
+    async def measured(seconds: float) -> list[int]:
+        return [each.cost for each in await measure_costs(4, seconds, lambda done, _: told.append(done))]
+
+    assert await measured(600) == [4, 5, 6]
+    assert told == sorted(told)
+    assert await measured(1e-9) == [4]
 
 
 async def test_only_keys_that_there_are_are_looked_up(world: World) -> None:
@@ -44,19 +59,17 @@ async def test_a_database_that_does_not_answer_is_said(world: World, database: D
     async with throw_away(1) as other:
         database.spoil()
         with pytest.raises(StoreUnavailableError):
-            await _measure(world, other)
-    assert there.prefixes == []
+            await _measure(there, other)
 
 
 async def test_calls_that_are_not_answered_as_they_should_be_are_not_counted(sqlite_world: World) -> None:
     _, nobodys = await sqlite_world.key()
     async with throw_away(1) as other:
         with pytest.raises(LoadError, match="HTTP/1.1 401"):
-            await _measure(sqlite_world, ThrowAway(other.ring, {"bench-0": nobodys}))
+            await _measure(await looked_up(sqlite_world.ring.store), ThrowAway(other.ring, {"bench-0": nobodys}))
 
 
-async def _measure(world: World, other: ThrowAway) -> None:
-    there = await looked_up(world.ring.store)
+async def _measure(there: LookedUp, other: ThrowAway) -> None:
     await measure_calls(there, other, Settings(), seconds=1, tell=lambda *_: None)
 
 
@@ -115,6 +128,25 @@ async def test_why_there_are_no_figures_is_said(pieces: Sequence[bytes], reason:
     async with _answering(pieces) as port:
         with pytest.raises(LoadError, match=reason):
             await run_load(_job(port))
+
+
+async def test_a_client_is_not_left_behind() -> None:
+    gone = asyncio.Event()
+
+    async def wait_for_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        running.cancel()
+        with suppress(ConnectionError):
+            await reader.read()  # until the client is no more
+        gone.set()
+        writer.close()
+
+    async with await asyncio.start_server(wait_for_the_end, "127.0.0.1", 0) as server:
+        running = asyncio.create_task(run_load(_job(server.sockets[0].getsockname()[1])))
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        with anyio.fail_after(SECONDS_TO_STOP):
+            await gone.wait()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Findings:
 def recommended_cost(costs: Sequence[CostFigures]) -> int:
     """The highest whose check takes at most so long, and never less than the least."""
     quick = (cost for cost in COSTS if figures_of(cost, costs)[0].check_ms <= MOST_MILLISECONDS)
-    return max(LEAST_COST, *quick)
+    return max((LEAST_COST, *quick))
 
 
 def figures_of(cost: int, costs: Sequence[CostFigures]) -> tuple[CostFigures, bool]:
