@@ -14,7 +14,6 @@ from mcp_keys_server.cli.bench_report import Report
 from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
 from mcp_keys_server.cli.output import print_json
 from mcp_keys_server.server.bench.bcrypt_costs import cores
-from mcp_keys_server.server.bench.findings import Findings
 from mcp_keys_server.server.bench.progress import Tell
 from mcp_keys_server.settings import Settings
 from mcp_keys_server.stores.whole.moving import require_newest_schema
@@ -55,28 +54,24 @@ def bench(settings: Settings, *, seconds: float, requests_per_minute: float, use
     database are verified. What else this machine does meanwhile counts, so measure where and when it will be as busy
     as the server's will be.
     """
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    report = Report(
-        _findings(settings, seconds), settings, cores(), load, requests_per_minute=requests_per_minute, users=users
-    )
-    if as_json:
-        print_json(report.facts())
-    else:
-        click.echo(report.text())
-
-
-def _findings(settings: Settings, seconds: float) -> Findings:
-    with _ended_as_by_ctrl_c(), _progress() as tell:
-        return anyio.run(_measure, settings, seconds, tell)
-
-
-async def _measure(settings: Settings, seconds: float, tell: Tell) -> Findings:
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     from mcp_keys_server.server.bench.measuring import measure
 
-    await require_newest_schema(settings.database)  # or else to open it would bring it up to date
-    async with key_ring_of(settings) as ring:
-        return await measure(ring.store, settings, seconds, tell)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+    async def run() -> None:
+        with _progress() as tell:
+            await require_newest_schema(settings.database)  # or else to open it would bring it up to date
+            async with key_ring_of(settings) as ring:
+                findings = await measure(ring.store, settings, seconds, tell)
+        report = Report(findings, settings, cores(), load, requests_per_minute=requests_per_minute, users=users)
+        if as_json:
+            print_json(report.facts())
+        else:
+            click.echo(report.text())
+
+    with _ended_as_by_ctrl_c():
+        anyio.run(run)
 
 
 @contextmanager
