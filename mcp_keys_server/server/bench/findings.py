@@ -18,7 +18,7 @@ class CostFigures:
 
     cost: int
     check_ms: float
-    """One check, with nothing beside it."""
+    """One check, the least disturbed of some: others that are busy slow these threads down before all else."""
     checks_per_second: float
     """On all cores."""
 
