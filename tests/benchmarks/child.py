@@ -3,8 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,21 @@ class Child:
         return json.loads(line)
 
 
-@contextmanager
-def child(module: str, *arguments: str) -> Iterator[Child]:
+def child(module: str, *arguments: str, interpreter: str | Path = sys.executable) -> AbstractContextManager[Child]:
     """Run the module until the end of the block; the end of its standard input tells it to stop."""
+    return child_program([str(interpreter), "-m", module, *arguments], _ROOT)
+
+
+@contextmanager
+def child_program(command: Sequence[str], folder: Path) -> Iterator[Child]:
+    """The same for whatever the command starts, in this folder."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        cwd=_ROOT,
+        cwd=folder,
     )
     assert process.stdin is not None
     assert process.stdout is not None

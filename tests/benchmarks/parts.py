@@ -8,11 +8,13 @@ from tests.benchmarks.bench import Bench, Effort
 from tests.benchmarks.figures import Row
 from tests.benchmarks.hops import gateway
 from tests.benchmarks.lookups import lookups
+from tests.benchmarks.peers.environment import Peers
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.tool_calls import http
 from tests.benchmarks.verification import cold, forged, warm
 
 Part = Callable[[Bench], Sequence[Row]]
+PeerPart = Callable[[Bench, Peers], Sequence[Row]]
 
 PARTS: Final[Mapping[str, Part]] = {
     "warm": warm,
@@ -23,13 +25,22 @@ PARTS: Final[Mapping[str, Part]] = {
     "lookups": lookups,
 }
 
+PEER_PARTS: Final[Mapping[str, PeerPart]] = {}
+"""Those that compare with what other people made."""
 
-def measure(names: Sequence[str], effort: Effort, folder: Path, progress: Progress) -> Sequence[Row]:
-    """The rows of these parts, which keep what they need in the folder."""
+
+def measure(
+    names: Sequence[str], effort: Effort, folder: Path, progress: Progress, peers: Peers | None
+) -> Sequence[Row]:
+    """The rows of these parts, which keep what they need in the folder; without peers, none of those that need them."""
     rows: list[Row] = []
     for name in names:
         part_folder = folder / name
         part_folder.mkdir(mode=0o700)
-        rows += PARTS[name](Bench(effort, part_folder, progress))
+        bench = Bench(effort, part_folder, progress)
+        if name in PARTS:
+            rows += PARTS[name](bench)
+        elif peers is not None:
+            rows += PEER_PARTS[name](bench, peers)
     progress.clear()
     return rows
