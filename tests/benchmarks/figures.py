@@ -11,6 +11,7 @@ class Quantity(StrEnum):
 
     CALL = "time of one call"
     RATE = "requests per second"
+    VERIFICATIONS = "verifications per second"
     P50 = "median of the time of one request"
     ADDED = "what the median of the time of one request is longer than without anything between"
     P99 = "99th percentile of the time of one request"
@@ -67,6 +68,8 @@ class Row:
     rounds_kept: int
     rounds_quiet: int
     """As many as were kept, unless there were too few of them."""
+    peer: str | None = None
+    """Whose figure the reference is, in a word or two, where the plot is to show it beside ours."""
 
     @property
     def is_met(self) -> bool | None:

@@ -53,6 +53,7 @@ class Rounds:
         *,
         compared_with: str,
         goal: Goal | None = None,
+        peer: str | None = None,
     ) -> Row:
         return Row(
             what=what,
@@ -66,6 +67,7 @@ class Rounds:
             rounds_run=self.run,
             rounds_kept=len(self.kept),
             rounds_quiet=self.quiet,
+            peer=peer,
         )
 
     def compare_added(self, what: str, subject: str, reference: str, base: str, *, compared_with: str) -> Row:

@@ -41,7 +41,7 @@ def _spread(spread: Spread, quantity: Quantity) -> str:
 
 
 def _figure(value: float, quantity: Quantity) -> str:
-    if quantity is Quantity.RATE:
+    if quantity in (Quantity.RATE, Quantity.VERIFICATIONS):
         return f"{value:,.0f}/s"
     return f"{_short(value / 1000)} ms" if value >= 1000 else f"{_short(value)} µs"
 
