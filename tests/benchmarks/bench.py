@@ -19,6 +19,8 @@ class Effort:
     connections: int = 16
     hop_seconds: float = 0.4
     """Of tool calls, in each round, where there are very many contestants."""
+    peer_seconds: float = 0.2
+    """Of verifications by what is compared with, in each round."""
     few_keys: int = 1_000
     many_keys: int = 1_000_000
 

@@ -9,6 +9,7 @@ from tests.benchmarks.figures import Row
 from tests.benchmarks.hops import gateway
 from tests.benchmarks.lookups import lookups
 from tests.benchmarks.peers.environment import Peers
+from tests.benchmarks.peers.verification import peers_in_process
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.tool_calls import http
 from tests.benchmarks.verification import cold, forged, warm
@@ -25,7 +26,9 @@ PARTS: Final[Mapping[str, Part]] = {
     "lookups": lookups,
 }
 
-PEER_PARTS: Final[Mapping[str, PeerPart]] = {}
+PEER_PARTS: Final[Mapping[str, PeerPart]] = {
+    "peers": peers_in_process,
+}
 """Those that compare with what other people made."""
 
 

@@ -86,7 +86,9 @@ def _folder() -> Path:
 
 def _install(folder: Path) -> None:
     venv.create(folder, with_pip=True)
-    _run(folder, _python(folder), "-m", "pip", "install", "--quiet", "--retries=1", "--requirement", _PYTHON_LIST)
+    # Not what they ask for, because two ask for versions that exclude each other: the list has what they use.
+    pip = (_python(folder), "-m", "pip", "install", "--quiet", "--retries=1", "--no-deps")
+    _run(folder, *pip, "--requirement", _PYTHON_LIST)
     packages = folder / "node"
     packages.mkdir()
     shutil.copy(_NODE_LIST, packages)
