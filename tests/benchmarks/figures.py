@@ -12,6 +12,7 @@ class Quantity(StrEnum):
     CALL = "time of one call"
     RATE = "requests per second"
     VERIFICATIONS = "verifications per second"
+    ALL = "time until all requests were answered"
     P50 = "median of the time of one request"
     ADDED = "what the median of the time of one request is longer than without anything between"
     P99 = "99th percentile of the time of one request"

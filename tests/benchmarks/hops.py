@@ -11,7 +11,7 @@ from tests.benchmarks.child import Child, child
 from tests.benchmarks.figures import Quantity, Row
 from tests.benchmarks.hop_server import BY_PROGRAM, BY_URL, Place
 from tests.benchmarks.load_generator import Job
-from tests.benchmarks.mcp_requests import LEGACY, MODERN, tool_call
+from tests.benchmarks.mcp_requests import ANSWER, LEGACY, MODERN, tool_call
 from tests.benchmarks.rounds import Contestant, Figures, run_rounds
 from tests.benchmarks.stdio_caller import StdioJob
 
@@ -93,10 +93,11 @@ class Hops:
         port, path, key = place["port"], place["paths"][target], place["key"]
         session = _session(place, path) if era == LEGACY else None
         requests = [
-            tool_call(era, port=port, path=path, key=key, session=session, request_id=number).decode("ascii")
+            [tool_call(era, port=port, path=path, key=key, session=session, request_id=number).decode("ascii")]
             for number in range(1, connections + 1)
         ]
-        return lambda: self._load(self._generator, Job(port=port, requests=requests, seconds=self._seconds))
+        job = Job(port=port, requests=requests, seconds=self._seconds, status=200, answer=ANSWER)
+        return lambda: self._load(self._generator, job)
 
     def over_stdio(self, caller: Child, callers: int) -> Callable[[], Figures]:
         return lambda: self._load(caller, StdioJob(callers=callers, seconds=self._seconds))

@@ -1,4 +1,4 @@
-"""A program that keeps some connections busy with one request each, and says how that went.
+"""A program that keeps some connections busy with a request at a time each, and says how that went.
 
 It reads jobs from standard input, a line of JSON each, and ends with it. It speaks just enough HTTP to know where an
 answer ends, because a whole HTTP client takes more time for a request than the server that it is to measure.
@@ -10,30 +10,36 @@ import json
 import re
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
+from itertools import cycle
 from typing import TypedDict
 
-from tests.benchmarks.mcp_requests import ANSWER
 from tests.benchmarks.outcome import Outcome, outcome
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
-_EXPECTED = ANSWER.encode("ascii")
 
 
 class Job(TypedDict):
     port: int
-    requests: list[str]
-    """One for each connection."""
+    requests: list[list[str]]
+    """For each connection those that it sends in turn, again and again."""
     seconds: float
+    """0: each connection sends one."""
+    status: int
+    answer: str
+    """What stands in every good answer, and in no other."""
 
 
 class Connection(asyncio.Protocol):
-    """Sends its request again as soon as it is answered, until the time is over."""
+    """Sends its next request as soon as one is answered, until the time is over."""
 
-    def __init__(self, request: bytes) -> None:
-        self.request = request
+    def __init__(self, job: Job, requests: Sequence[str]) -> None:
+        self._requests = cycle([request.encode("ascii") for request in requests])
+        self._status = b"HTTP/1.1 %d " % job["status"]
+        self._expected = job["answer"].encode("ascii")
         self.times: list[int] = []
         """Nanoseconds from each request to its answer."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -54,8 +60,8 @@ class Connection(asyncio.Protocol):
         if not _is_whole(self._answer):
             return
         now = time.perf_counter_ns()
-        if not self._answer.startswith(b"HTTP/1.1 200 ") or _EXPECTED not in self._answer:
-            self.connection_lost(RuntimeError(f"a tool call was not answered as it should be: {self._answer!r}"))
+        if not self._answer.startswith(self._status) or self._expected not in self._answer:
+            self.connection_lost(RuntimeError(f"a request was not answered as it should be: {self._answer!r}"))
             return
         self.times.append(now - self._sent)
         self._answer = b""
@@ -73,7 +79,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._sent = time.perf_counter_ns()
-        self._transport.write(self.request)
+        self._transport.write(next(self._requests))
 
 
 def _is_whole(answer: bytes) -> bool:
@@ -91,10 +97,8 @@ def _is_whole(answer: bytes) -> bool:
 async def keep_busy(job: Job) -> Outcome:
     loop = asyncio.get_running_loop()
     connections = []
-    for request in job["requests"]:
-        _, connection = await loop.create_connection(
-            partial(Connection, request.encode("ascii")), "127.0.0.1", job["port"]
-        )
+    for requests in job["requests"]:
+        _, connection = await loop.create_connection(partial(Connection, job, requests), "127.0.0.1", job["port"])
         connections.append(connection)
     gc.collect()
     gc.disable()

@@ -23,7 +23,7 @@ def test_a_run_prints_a_row_for_everything_that_is_measured(tmp_path: Path, caps
     assert names == [
         *["warm verification"] * 2,
         *["cold verification", "forged key refused"],
-        *["tool call"] * 6,
+        *["tool call"] * 6 * (1 + has_postgres()),
         *["through the gateway"] * (4 * 11 + 4 * 7),
         *["look-up of a key among 1"] * (1 + has_postgres()),
     ]

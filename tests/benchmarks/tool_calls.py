@@ -1,89 +1,64 @@
 """Tool calls over HTTP, with our authentication and without, on one and the same server."""
 
-from collections.abc import Callable, Sequence
-from http.client import HTTPConnection
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from mcp_keys_server.core.grant import KEYS_ALIAS
+from tests.benchmarks import goals
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.child import Child, child
-from tests.benchmarks.figures import Quantity, Row
-from tests.benchmarks.load_generator import Job
-from tests.benchmarks.mcp_requests import LEGACY, MODERN, tool_call
-from tests.benchmarks.noop_server import PROCESSOR_TIME, WITH_US, WITHOUT_US, Announcement
-from tests.benchmarks.rounds import Figures, run_rounds
+from tests.benchmarks.child import child
+from tests.benchmarks.figures import Goal, Quantity, Row
+from tests.benchmarks.mcp_requests import LEGACY, MODERN
+from tests.benchmarks.noop_load import NoopLoad, noop_load
+from tests.benchmarks.noop_server import WITH_US, WITHOUT_US
+from tests.benchmarks.rounds import run_rounds
+from tests.databases import a_database, has_postgres
 
-if TYPE_CHECKING:
-    from tests.benchmarks.outcome import Outcome
-
-_LABELS = {
+_LABELS: Final = {
     Quantity.RATE: "requests",
     Quantity.P99: "99th percentile of a request",
     Quantity.PROCESSOR: "processor time of the server for a request",
 }
+_GOALS: Final[Mapping[str, Mapping[Quantity, Goal]]] = {
+    "sqlite": {Quantity.RATE: goals.TOOL_CALL_SQLITE},
+    "postgres": {Quantity.RATE: goals.TOOL_CALL_POSTGRES, Quantity.P99: goals.TOOL_CALL_POSTGRES_P99},
+}
+_NAMES: Final = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
 
 
 def http(bench: Bench) -> Sequence[Row]:
-    database = bench.folder / "keys.db"
+    kinds = ("sqlite", "postgres") if has_postgres() else ("sqlite",)
+    return [row for kind in kinds for row in _rows_of_kind(kind, bench)]
+
+
+def _rows_of_kind(kind: str, bench: Bench) -> Sequence[Row]:
+    users = bench.effort.connections
+    folder = bench.folder / kind
+    folder.mkdir(mode=0o700)
     with (
-        child("tests.benchmarks.noop_server", str(database), str(bench.effort.connections)) as server,
+        a_database(kind, folder) as database,
         child("tests.benchmarks.load_generator") as generator,
+        # It waits for PostgreSQL, so that its share of a core says nothing.
+        noop_load(str(database), generator, users=users, waits=kind == "postgres") as load,
     ):
-        calls = ToolCalls(server.hear(), generator, bench.effort.seconds)
-        return [row for era in (MODERN, LEGACY) for row in _rows_of_era(era, calls, bench)]
+        return [row for era in (MODERN, LEGACY) for row in _rows_of_era(kind, era, load, bench)]
 
 
-def _rows_of_era(era: str, calls: "ToolCalls", bench: Bench) -> Sequence[Row]:
+def _rows_of_era(kind: str, era: str, load: NoopLoad, bench: Bench) -> Sequence[Row]:
+    seconds = bench.effort.seconds
+    what = f"tool call, {era} JSON, {_NAMES[kind]}"
     rounds = run_rounds(
-        f"tool calls, {era}",
+        what,
         bench,
-        {"with": calls.to(WITH_US, era), "without": calls.to(WITHOUT_US, era)},
+        {"with": load.to(WITH_US, era, seconds=seconds), "without": load.to(WITHOUT_US, era, seconds=seconds)},
     )
     return [
         rounds.compare(
-            f"tool call, {era} JSON: {label}",
+            f"{what}: {label}",
             quantity,
             "with",
             "without",
             compared_with="the same server with a no-op guard",
+            goal=_GOALS[kind].get(quantity),
         )
         for quantity, label in _LABELS.items()
     ]
-
-
-class ToolCalls:
-    """A running server with a load generator in front of it."""
-
-    def __init__(self, announced: Announcement, generator: Child, seconds: float) -> None:
-        self._announced = announced
-        self._generator = generator
-        self._seconds = seconds
-
-    def to(self, mount: str, era: str) -> Callable[[], Figures]:
-        """A contestant: all users at once, a connection each, behind this mount."""
-        port = self._announced["port"]
-        requests = [
-            tool_call(era, port=port, path=f"{mount}/{user_id}/{KEYS_ALIAS}/mcp", key=key).decode("ascii")
-            for user_id, key in self._announced["keys"].items()
-        ]
-        return lambda: self._load(Job(port=port, requests=requests, seconds=self._seconds))
-
-    def _load(self, job: Job) -> Figures:
-        before = self._server_seconds()
-        self._generator.tell(job)
-        outcome: Outcome = self._generator.hear()
-        processor = self._server_seconds() - before
-        return {
-            Quantity.RATE: outcome["requests"] / outcome["seconds"],
-            Quantity.P99: outcome["p99"],
-            Quantity.PROCESSOR: processor * 1e6 / outcome["requests"],
-            Quantity.SHARE: processor / outcome["seconds"],
-        }
-
-    def _server_seconds(self) -> float:
-        connection = HTTPConnection("127.0.0.1", self._announced["port"])
-        try:
-            connection.request("GET", PROCESSOR_TIME)
-            return float(connection.getresponse().read())
-        finally:
-            connection.close()
