@@ -21,6 +21,14 @@ class Effort:
     """Of tool calls, in each round, where there are very many contestants."""
     peer_seconds: float = 0.2
     """Of verifications by what is compared with, in each round."""
+    usage_seconds: float = 2.2
+    """Of tool calls, in each round, of which one write of uses and another are further apart."""
+    storm_cost: int = 10
+    """Of bcrypt, where keys are proven one after the other for a while."""
+    storm_seconds: float = 2.0
+    long_rounds: int = 5
+    """Where one takes many seconds."""
+    cold_users: int = 5_000
     few_keys: int = 1_000
     many_keys: int = 1_000_000
 

@@ -25,7 +25,7 @@ class Load:
         them, unless it waits for another process itself.
         """
         self._generator = generator
-        self._port = port
+        self.port = port
         self._processor = processor
         self._waits = waits
 
@@ -38,7 +38,7 @@ class Load:
         self, requests: Sequence[Sequence[bytes]], *, seconds: float, status: int = 200, answer: str = ANSWER
     ) -> Job:
         in_turn = [[one.decode("ascii") for one in of_connection] for of_connection in requests]
-        return Job(port=self._port, requests=in_turn, seconds=seconds, status=status, answer=answer)
+        return Job(port=self.port, requests=in_turn, seconds=seconds, status=status, answer=answer)
 
     def run(self, job: Job) -> Figures:
         self.begin(job)

@@ -46,7 +46,8 @@ from tests.benchmarks.stopping import stop_with_standard_input
 WITH_US = "/u"
 WITHOUT_US = "/open"
 WITH_SDK = "/sdk"
-WITH_US_COLD = "/cold"
+_COLD: Final = "/cold"
+WITH_US_COLD = _COLD + WITH_US
 """Where it serves ``cold_keys`` as well."""
 PROCESSOR_TIME = "/processor-time"
 
@@ -77,6 +78,18 @@ class NoGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[PRINCIPAL] = self._principal
         scope["user"] = self._user
+        await self._app(scope, receive, send)
+
+
+class Elsewhere:
+    """Puts endpoints at another path, who know only their own."""
+
+    def __init__(self, path: str, app: ASGIApp) -> None:
+        self._path = path.encode("ascii")
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["raw_path"] = scope["raw_path"].removeprefix(self._path)
         await self._app(scope, receive, send)
 
 
@@ -124,6 +137,7 @@ def build_noop_app(ring: KeyRing, nobody: Principal, verifiers: Mapping[str, Key
         max_request_body_size=LARGEST_BODY,
     )
     endpoint = AuthContextMiddleware(sessions.asgi_app)
+    endpoints = Endpoints({KEYS_ALIAS: Endpoint(endpoint)}, unlimited(ring))
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -138,7 +152,7 @@ def build_noop_app(ring: KeyRing, nobody: Principal, verifiers: Mapping[str, Key
                 Mount(
                     path,
                     KeyGuard(
-                        Endpoints({KEYS_ALIAS: Endpoint(endpoint)}, unlimited(ring)),
+                        endpoints if path == WITH_US else Elsewhere(path, endpoints),
                         verifier,
                         ring.open_responses,
                         unlimited(ring),
@@ -172,7 +186,7 @@ async def serve(database: str, users: int, cost: int, way: str = AS_IT_IS) -> No
             case "without-usage":
                 verifiers = {WITH_US: without_usage(ring.verifier)}
             case "cold-keys":
-                verifiers = {WITH_US: ring.verifier, WITH_US_COLD: cold_keys(ring.verifier, cost)}
+                verifiers = {WITH_US: ring.verifier, _COLD: cold_keys(ring.verifier, cost)}
             case _:
                 verifiers = {WITH_US: ring.verifier}
 

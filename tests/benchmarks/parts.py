@@ -11,7 +11,10 @@ from tests.benchmarks.lookups import lookups
 from tests.benchmarks.peers.environment import Peers
 from tests.benchmarks.peers.verification import peers_in_process
 from tests.benchmarks.progress import Progress
+from tests.benchmarks.refusals import refusals
+from tests.benchmarks.storm import storm
 from tests.benchmarks.tool_calls import http
+from tests.benchmarks.usage import usage
 from tests.benchmarks.verification import cold, forged, warm
 
 Part = Callable[[Bench], Sequence[Row]]
@@ -22,6 +25,9 @@ PARTS: Final[Mapping[str, Part]] = {
     "cold": cold,
     "forged": forged,
     "http": http,
+    "usage": usage,
+    "refusals": refusals,
+    "storm": storm,
     "gateway": gateway,
     "lookups": lookups,
 }
