@@ -26,7 +26,7 @@ class Effort:
     storm_cost: int = 10
     """Of bcrypt, where keys are proven one after the other for a while."""
     storm_seconds: float = 2.0
-    long_rounds: int = 5
+    long_rounds: int = 3
     """Where one takes many seconds."""
     cold_users: int = 5_000
     few_keys: int = 1_000

@@ -10,8 +10,10 @@ from tests.benchmarks.hops import gateway
 from tests.benchmarks.lookups import lookups
 from tests.benchmarks.peers.environment import Peers
 from tests.benchmarks.peers.verification import peers_in_process
+from tests.benchmarks.products import serve, workers
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.refusals import refusals
+from tests.benchmarks.restart import restart
 from tests.benchmarks.storm import storm
 from tests.benchmarks.tool_calls import http
 from tests.benchmarks.usage import usage
@@ -28,6 +30,9 @@ PARTS: Final[Mapping[str, Part]] = {
     "usage": usage,
     "refusals": refusals,
     "storm": storm,
+    "restart": restart,
+    "serve": serve,
+    "workers": workers,
     "gateway": gateway,
     "lookups": lookups,
 }
