@@ -14,6 +14,7 @@ from tests.benchmarks.products import serve, workers
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.refusals import refusals
 from tests.benchmarks.restart import restart
+from tests.benchmarks.start import stdio
 from tests.benchmarks.storm import storm
 from tests.benchmarks.tool_calls import http
 from tests.benchmarks.usage import usage
@@ -33,6 +34,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "restart": restart,
     "serve": serve,
     "workers": workers,
+    "stdio": stdio,
     "gateway": gateway,
     "lookups": lookups,
 }
