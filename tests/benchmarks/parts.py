@@ -9,6 +9,7 @@ from tests.benchmarks.figures import Row
 from tests.benchmarks.hops import gateway
 from tests.benchmarks.lookups import lookups
 from tests.benchmarks.peers.environment import Peers
+from tests.benchmarks.peers.tool_calls import peers_over_http
 from tests.benchmarks.peers.verification import peers_in_process
 from tests.benchmarks.products import serve, workers
 from tests.benchmarks.progress import Progress
@@ -41,6 +42,7 @@ PARTS: Final[Mapping[str, Part]] = {
 
 PEER_PARTS: Final[Mapping[str, PeerPart]] = {
     "peers": peers_in_process,
+    "peers-http": peers_over_http,
 }
 """Those that compare with what other people made."""
 
