@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.benchmarks.progress import Progress
 
@@ -31,6 +32,12 @@ class Effort:
     cold_users: int = 5_000
     few_keys: int = 1_000
     many_keys: int = 1_000_000
+    remembered_keys: int = 100_000
+    """Proven ones: as many as a process remembers at the most by default."""
+
+
+SHORT: Final = Effort(rounds=7, calls=5_000)
+"""Less of everything, for CI."""
 
 
 @dataclass(frozen=True, slots=True)

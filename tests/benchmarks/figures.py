@@ -17,6 +17,7 @@ class Quantity(StrEnum):
     ADDED = "what the median of the time of one request is longer than without anything between"
     P99 = "99th percentile of the time of one request"
     PROCESSOR = "processor time of the server for one request"
+    MEMORY = "bytes of memory"
     SHARE = "share of one core that the measured process had"
 
 
@@ -45,6 +46,8 @@ class Goal:
     ratio: float
     at_least: bool
     """Else at most."""
+    is_absolute: bool = False
+    """Against one microsecond or one byte, which no other machine has alike."""
 
     def is_met(self, ratio: float) -> bool:
         return ratio >= self.ratio if self.at_least else ratio <= self.ratio
@@ -71,6 +74,11 @@ class Row:
     """As many as were kept, unless there were too few of them."""
     peer: str | None = None
     """Whose figure the reference is, in a word or two, where the plot is to show it beside ours."""
+
+    @property
+    def identity(self) -> tuple[str, Quantity, str]:
+        """By which the same row of another run is known."""
+        return self.what, self.quantity, self.compared_with
 
     @property
     def is_met(self) -> bool | None:

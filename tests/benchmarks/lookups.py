@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import cycle, islice
 from pathlib import Path
 
+from tests.benchmarks import goals
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.figures import Quantity, Row
 from tests.benchmarks.keys_at_hand import OpenedRing, opened_ring
@@ -37,8 +38,11 @@ def _lookups(bench: Bench, kind: str) -> Sequence[Row]:
             filled = stack.enter_context(_filled(kind, bench.folder / f"{kind}-{count}", count))
             contestants[str(count)] = _looking_up(*filled, calls=calls, waits=kind == "postgres")
         rounds = run_rounds(f"look-up ({kind})", bench, contestants)
+    goal = goals.MANY_KEYS_SQLITE if kind == "sqlite" else goals.MANY_KEYS_POSTGRES
     what = f"look-up of a key among {many:,} ({'SQLite' if kind == 'sqlite' else 'PostgreSQL'})"
-    return [rounds.compare(what, Quantity.CALL, str(many), str(few), compared_with=f"the same among {few:,}")]
+    return [
+        rounds.compare(what, Quantity.CALL, str(many), str(few), compared_with=f"the same among {few:,}", goal=goal)
+    ]
 
 
 def _looking_up(opened: OpenedRing, prefixes: Sequence[str], *, calls: int, waits: bool) -> Contestant:

@@ -91,6 +91,11 @@ class Rounds:
         return Spread.of([one.figures[contestant][quantity] for one in self.kept])
 
 
+def always(figures: Figures) -> Contestant:
+    """A contestant that is no more than a measure: a microsecond, or a byte."""
+    return lambda: {**figures, Quantity.SHARE: 1.0}
+
+
 def run_rounds(title: str, bench: Bench, contestants: Mapping[str, Contestant]) -> Rounds:
     """Measure all contestants in each round, after one round that does not count."""
     asked = bench.effort.rounds

@@ -42,7 +42,9 @@ def _spread(spread: Spread, quantity: Quantity) -> str:
 
 def _figure(value: float, quantity: Quantity) -> str:
     if quantity in (Quantity.RATE, Quantity.VERIFICATIONS):
-        return f"{value:,.0f}/s"
+        return f"{value:,.0f}/s" if value >= 10 else f"{value:.1f}/s"
+    if quantity is Quantity.MEMORY:
+        return f"{value:,.0f} B"
     return f"{_short(value / 1000)} ms" if value >= 1000 else f"{_short(value)} µs"
 
 

@@ -22,6 +22,7 @@ SHORT = Effort(
     cold_users=20,
     few_keys=10,
     many_keys=1_000,
+    remembered_keys=1_000,
 )
 
 
@@ -34,8 +35,10 @@ def test_a_run_prints_a_row_for_everything_that_is_measured(tmp_path: Path, caps
     assert [(what.strip(), compared_with.strip()) for what, compared_with in rows] == measured
     names = [what.partition(",")[0] for what, _ in measured]
     assert names == [
-        *["warm verification"] * 2,
-        *["cold verification", "forged key refused"],
+        *["warm verification"] * (2 + has_postgres()),
+        *["cold verification"] * 2,
+        *["forged key refused"] * 2,
+        *["a key created", "memory for each of 1"],
         *["tool call"] * 6 * (1 + has_postgres()),
         *["tool call"] * 2,
         "forged key over HTTP",
@@ -56,4 +59,4 @@ def test_an_unknown_part_is_named_together_with_those_that_there_are(capsys: pyt
     with pytest.raises(SystemExit) as stopped:
         main(["hot"], SHORT)
     assert stopped.value.code == 2
-    assert "'hot'; there are: warm, cold, forged, http, " in capsys.readouterr().err
+    assert "'hot'; there are: warm, warm-postgres, cold, " in capsys.readouterr().err

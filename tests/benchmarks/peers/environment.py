@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import venv
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -85,7 +84,7 @@ def _folder() -> Path:
 
 
 def _install(folder: Path) -> None:
-    venv.create(folder, with_pip=True)
+    _run(folder, sys.executable, "-m", "venv", folder)
     # Not what they ask for, because two ask for versions that exclude each other: the list has what they use.
     pip = (_python(folder), "-m", "pip", "install", "--quiet", "--retries=1", "--no-deps")
     _run(folder, *pip, "--requirement", _PYTHON_LIST)
@@ -103,8 +102,9 @@ def _run(folder: Path, *command: str | Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PIP_CONSTRAINT"}
     ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if ended.returncode:
-        said = [line for line in ended.stderr.splitlines() if "error" in line.lower()] or ["it did not say why"]
-        raise PeersMissingError(f"{Path(command[0]).name} could not install them: {said[0].strip()}")
+        said = [line.strip() for line in (ended.stdout + ended.stderr).splitlines() if line.strip()] or ["no word"]
+        first = next((line for line in said if line.lower().startswith(("error", "npm error"))), said[-1])
+        raise PeersMissingError(f"the peers could not be installed ({first})")
 
 
 def _python(folder: Path) -> Path:

@@ -56,7 +56,7 @@ _TOLD: Final = (
         "keyshield-as-it-comes", "keyshield, its delay on", "keyshield in memory, cached, as it comes", waits=True
     ),
     Compared(
-        "mcphub", "first original", "the first original's manager, stale for up to five minutes, SQLite", waits=True
+        "mcphub", "mcphub-server", "mcphub-server's key manager, which may be five minutes behind, SQLite", waits=True
     ),
     Compared(
         "fastmcp-static", "FastMCP's static tokens", "FastMCP's StaticTokenVerifier, a dictionary that never changes"
