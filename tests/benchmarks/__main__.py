@@ -42,7 +42,8 @@ def main(arguments: Sequence[str], effort: Effort | None = None) -> int:
         report.write(asked.json)
     for row in worse:
         sys.stderr.write(f"{row.what} has become slower: {row.ratio.median:.3g} times {row.compared_with}\n")
-    return 1 if worse or (asked.plot and not _is_drawn(report.rows, asked.plot)) else 0
+    is_drawn = asked.plot is None or _is_drawn(report.rows, asked.plot)
+    return 1 if worse or not is_drawn else 0
 
 
 def _asked(arguments: Sequence[str]) -> Namespace:

@@ -8,9 +8,22 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.benchmarks.bench import Effort
+from tests.benchmarks.peers.environment import peer_versions
 from tests.benchmarks.rounds import RULE
+from tests.databases import PostgresDatabase, has_postgres
 
-_PACKAGES = ("mcp-keys-server", "mcp", "bcrypt", "anyio", "pydantic", "starlette", "uvicorn", "httptools", "fastmcp")
+_PACKAGES = (
+    "mcp-keys-server",
+    "mcp",
+    "bcrypt",
+    "asyncpg",
+    "anyio",
+    "pydantic",
+    "starlette",
+    "uvicorn",
+    "httptools",
+    "fastmcp",
+)
 
 
 def conditions(arguments: Sequence[str], effort: Effort) -> dict[str, str]:
@@ -24,15 +37,23 @@ def conditions(arguments: Sequence[str], effort: Effort) -> dict[str, str]:
                 f"{platform.python_implementation()} {platform.python_version()}",
                 *(f"{name} {version(name)}" for name in _PACKAGES),
                 f"SQLite {sqlite3.sqlite_version}",
+                *([f"PostgreSQL {_postgres_version()}"] if has_postgres() else []),
             ]
         ),
+        "peers": peer_versions(),
         "method": f"contestants take turns in {effort.rounds} rounds after one that does not count; in this process "
-        f"{effort.calls:,} calls a round with garbage collection off, over HTTP {effort.seconds:g} s a round on "
+        f"{effort.calls:,} calls a round with garbage collection off (of peers as many as take {effort.peer_seconds:g} s), "
+        f"over HTTP {effort.seconds:g} s a round on "
         f"{effort.connections} connections (through the gateway {effort.hop_seconds:g} s, also on one, and no round is "
         "dropped) with the server collecting as it does when it serves; "
         f"bcrypt at cost {effort.bcrypt_cost}",
         "disturbance": RULE,
     }
+
+
+def _postgres_version() -> str:
+    ((shown,),) = PostgresDatabase("public", Path()).sql("SHOW server_version")
+    return str(shown)
 
 
 def _processor() -> str:

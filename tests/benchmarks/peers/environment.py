@@ -1,6 +1,7 @@
 """What other people made for the same work, installed apart from the product, in the versions that are listed here."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -44,6 +45,14 @@ class Peers:
     def node_folder(self) -> Path:
         """From which Node finds the packages."""
         return self.folder / "node"
+
+
+def peer_versions() -> str:
+    """Of those that are compared with, and what they are run by."""
+    python = [line for line in _PYTHON_LIST.read_text("utf-8").partition("\n\n")[0].splitlines() if "==" in line]
+    node = json.loads(_NODE_LIST.read_text("utf-8"))["dependencies"]
+    named = [f"{name} {node[name]}" for name in ("@better-auth/api-key", "better-auth")]
+    return ", ".join([*(line.replace("==", " ") for line in python), *named])
 
 
 def installed_peers() -> Peers | None:
