@@ -53,7 +53,7 @@ PEER_PARTS: Final[Mapping[str, PeerPart]] = {
 }
 """Those that compare with what other people made."""
 
-CHECKED: Final = ("warm", "warm-postgres", "cold", "creation", "http")
+CHECKED: Final = ("warm", "warm-postgres", "cold", "creation", "http", "refusals")
 """The short form: those that need nothing but the product, and take less than a minute each."""
 
 

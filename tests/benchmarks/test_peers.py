@@ -10,12 +10,16 @@ from tests.benchmarks.parts import PEER_PARTS
 from tests.benchmarks.peers.environment import FOLDER, installed_peers
 from tests.benchmarks.report import Report
 
-_LEAST: Final = Effort(bcrypt_cost=4, rounds=1, calls=40, seconds=0.05, connections=2, peer_seconds=0.01)
+_LEAST: Final = Effort(bcrypt_cost=4, rounds=1, calls=40, seconds=0.05, connections=2, peer_seconds=0.01, long_rounds=1)
 _MEASURED: Final[Mapping[str, Sequence[str]]] = {
     "peers": [
         *["djangorestframework-api-key", "keyshield", "better-auth"],
         *["keyshield, SQLite, cached", "keyshield, SQLite", "keyshield, its delay on", "mcphub-server"],
         *["FastMCP's static tokens", "fastmcp-guard"],
+    ],
+    "peers-http": [
+        *["keyshield, SQLite, cached", "mcphub-server", "SDK, no-op verifier", "FastMCP's static tokens"],
+        *["keyshield, SQLite", "fastmcp-guard"],
     ],
 }
 

@@ -25,7 +25,7 @@ _JUDGED: Final = "keyshield-sqlite-cached"
 _SDK: Final = "sdk"
 _QUICK: Final = {
     _JUDGED: ("keyshield, SQLite, cached", "keyshield on SQLite, cached, its delay off"),
-    "mcphub": ("first original", "the first original's manager, stale for up to five minutes, SQLite"),
+    "mcphub": ("mcphub-server", "mcphub-server's key manager, which may be five minutes behind, SQLite"),
     _SDK: ("SDK, no-op verifier", "the SDK's own wiring, with a verifier that lets everything in"),
     "fastmcp-static": ("FastMCP's static tokens", "FastMCP's server with its StaticTokenVerifier"),
 }
