@@ -42,10 +42,10 @@ def conditions(arguments: Sequence[str], effort: Effort) -> dict[str, str]:
         ),
         "peers": peer_versions(),
         "method": f"contestants take turns in {effort.rounds} rounds after one that does not count; in this process "
-        f"{effort.calls:,} calls a round with garbage collection off, of peers as many as take {effort.peer_seconds:g} s; "
-        f"over HTTP {effort.seconds:g} s a round on {effort.connections} connections (through the gateway "
-        f"{effort.hop_seconds:g} s, also on one, and no round is dropped) with the server collecting as it does when it "
-        f"serves; bcrypt at cost {effort.bcrypt_cost}",
+        f"{effort.calls:,} calls a round with garbage collection off, of peers {effort.peer_seconds:g} s; over HTTP "
+        f"{effort.seconds:g} s a round on {effort.connections} connections (through the gateway {effort.hop_seconds:g} "
+        "s, also on one, and no round is dropped) with the server collecting as it does when it serves; "
+        f"bcrypt at cost {effort.bcrypt_cost}",
         "disturbance": RULE,
     }
 
