@@ -18,7 +18,7 @@ from tests.benchmarks.noop_load import noop_load
 from tests.benchmarks.noop_server import COLD_KEYS, WITH_US, WITH_US_COLD
 from tests.benchmarks.rounds import Contestant, Figures, run_rounds
 
-_IN_TURN: Final = 3
+KEYS_IN_TURN: Final = 3
 """Keys of a connection: when the first is used again, it is cold again."""
 _QUEUED: Final = 3
 """Cold connections for each core, so that none ever waits for the next check."""
@@ -28,7 +28,7 @@ _CORES: Final = os.cpu_count() or 1
 def storm(bench: Bench) -> Sequence[Row]:
     cost, seconds, warm_users = bench.effort.storm_cost, bench.effort.storm_seconds, bench.effort.connections
     connections = _CORES * _QUEUED
-    users = warm_users + connections * _IN_TURN
+    users = warm_users + connections * KEYS_IN_TURN
     bench.progress.show("cold keys: making them")
     with (
         child("tests.benchmarks.load_generator") as generator,
