@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from tests.benchmarks.bench import Effort
 from tests.benchmarks.peers.environment import peer_versions
 from tests.benchmarks.rounds import RULE
@@ -45,7 +46,9 @@ def conditions(arguments: Sequence[str], effort: Effort) -> dict[str, str]:
         f"{effort.calls:,} calls a round with garbage collection off, of peers {effort.peer_seconds:g} s; over HTTP "
         f"{effort.seconds:g} s a round on {effort.connections} connections (through the gateway {effort.hop_seconds:g} "
         "s, also on one, and no round is dropped) with the server collecting as it does when it serves; "
-        f"bcrypt at cost {effort.bcrypt_cost}",
+        f"{effort.storm_seconds:g} s a round of cold keys, {effort.usage_seconds:g} s of bookkeeping, and "
+        f"{effort.long_rounds} rounds of what takes many seconds; bcrypt at cost {effort.bcrypt_cost}, of a storm of "
+        f"cold keys {effort.storm_cost}, and of the users after a restart {CHEAPEST_COST}, where a key has no proof",
         "disturbance": RULE,
     }
 
