@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+
+import anyio.to_thread
 
 from mcp_keys_server.auth.open_responses import OpenResponses
 from mcp_keys_server.core.administration import Administration
@@ -18,11 +21,14 @@ from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_manager import CLAIM_LIFE, KeyManager
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
+from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.sessions import Sessions
 from mcp_keys_server.core.tool_pins import ToolPins
 from mcp_keys_server.core.usage import UsageLog
 from mcp_keys_server.core.verifier import KeyVerifier
+from mcp_keys_server.core.write_behind import keep_writing
 from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS, Database, open_database
+from mcp_keys_server.stores.proof_secret import given_secret, secret_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
     policy: KeyPolicy = NO_LIMITS,
     claim_life: timedelta = CLAIM_LIFE,
     invitation_life: timedelta = INVITATION_LIFE,
+    proof_secret: bytes | Path | None = None,
     clock: Clock = utc_now,
 ) -> AsyncIterator[KeyRing]:
     """Open the database, which is made if there is none, and close it with all that was waiting to be written.
@@ -60,21 +67,30 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
     It is the path of an SQLite file, which any number of processes of one machine may have open, or a PostgreSQL URL,
     for any number of machines; of that one, this process has at most so many connections, and one more for look-ups.
 
+    With the proof secret, 32 random bytes or a file that holds their 64 hexadecimal digits, bcrypt runs once for a key
+    and not once in each process. Beside an SQLite file, there is one unless another is given.
+
     Raises:
         UnusableDatabaseError: It cannot be made or used; the message says what to do.
-        InvalidFieldError: The URL is none, or the tag or the cost is out of its range.
+        InvalidFieldError: The URL or the proof secret is none, or the tag or the cost is out of its range.
     """
+    given = None if proof_secret is None else given_secret(proof_secret)
     with closing(KeyHasher(cost=bcrypt_cost)) as hasher:
         async with open_database(database, create=create, connections=connections) as opened:
             store = opened.store
             mint = KeyMint(store.checksum_secret, tag=key_tag)
-            issuer = KeyIssuer(store, mint, hasher)
+            secret = given
+            if secret is None and opened.path is not None:
+                secret = await anyio.to_thread.run_sync(secret_beside, opened.path)
+            proofs = Proofs(secret, store.record_proofs)
+            issuer = KeyIssuer(store, mint, hasher, proofs)
             usage = UsageLog(store.record_use)
-            verifier = KeyVerifier(store, mint, hasher, usage, clock=clock)
+            verifier = KeyVerifier(store, mint, hasher, usage, proofs, clock=clock)
             open_responses = OpenResponses(verifier)
             opened.watch_changes(open_responses)
             counters = SharedCounters(opened.counters, clock=clock)
-            work = (usage.keep_writing(), open_responses.keep_looking(), counters.keep_sharing())
+            noted = (usage.write, proofs.write)
+            work = (*map(keep_writing, noted), open_responses.keep_looking(), counters.keep_sharing())
             tasks = [asyncio.create_task(each) for each in work]
             try:
                 yield KeyRing(
@@ -91,5 +107,6 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
             finally:
                 for task in tasks:
                     task.cancel()
-                with suppress(StoreUnavailableError):  # whoever needs the store has met the trouble already
-                    await usage.write()
+                for write in noted:
+                    with suppress(StoreUnavailableError):  # whoever needs the store has met the trouble already
+                        await write()

@@ -101,6 +101,6 @@ Origins = Annotated[Words, AfterValidator(_origins_only)]
 Networks = Annotated[Words, AfterValidator(_networks_only)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 PublicUrl = Annotated[str, AfterValidator(_origin_only)]
-Folder = Annotated[Path, AfterValidator(expanded)]
+ExpandedPath = Annotated[Path, AfterValidator(expanded)]
 Uids = Annotated[range | None, BeforeValidator(_uids)]
 """User ids. None: a process that is not root's has its own for all that it starts."""

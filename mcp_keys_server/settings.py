@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretBytes, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,7 +18,7 @@ from mcp_keys_server.core.api_key import parse_tag
 from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS, parse_user_id
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.setting_rules import (
-    Folder,
+    ExpandedPath,
     HeaderName,
     Hosts,
     Networks,
@@ -31,6 +31,7 @@ from mcp_keys_server.setting_rules import (
 )
 from mcp_keys_server.stores.opening import DEFAULT_CONNECTIONS
 from mcp_keys_server.stores.postgres.url import PostgresUrl, is_url
+from mcp_keys_server.stores.proof_secret import parse_secret
 from mcp_keys_server.stores.redis_url import RedisUrl
 from mcp_keys_server.upstreams import AnyUpstream, parse_upstreams
 
@@ -42,6 +43,10 @@ MOST_LIVE_KEYS = 100_000
 
 def _path_or_url(value: str) -> str | PostgresUrl:
     return PostgresUrl(value) if is_url(value) else value
+
+
+def _proof_secret(text: str) -> SecretBytes:
+    return SecretBytes(parse_secret(text))
 
 
 UserId = Annotated[str, by_rule(parse_user_id)]
@@ -100,6 +105,13 @@ class Settings(BaseSettings):
     bcrypt_cost: int = Field(
         default=12, ge=4, le=16, description="The work that a key hash takes; raised, keys are re-hashed on use."
     )
+    proof_secret: Annotated[SecretBytes, by_rule(_proof_secret)] | None = Field(
+        default=None,
+        description="The secret of the proofs with which bcrypt runs once for each key and not once in each process: "
+        "64 hexadecimal digits, the same for all replicas. Without it and its file: a file beside an SQLite database, "
+        "which is made; on PostgreSQL none.",
+    )
+    proof_secret_file: ExpandedPath | None = Field(default=None, description="The file that holds these digits.")
     default_expiry_days: DaysOfAKey | None = Field(
         default=None,
         description="How long a new key lives when nothing else is asked. Without it: for ever, if that is allowed.",
@@ -162,7 +174,7 @@ class Settings(BaseSettings):
         default={},
         description="The MCP servers behind aliases. They are described in tables of the file, nowhere else.",
     )
-    upstream_data_dir: Folder = Field(
+    upstream_data_dir: ExpandedPath = Field(
         default_factory=lambda: _data_dir() / "upstreams",
         description="Where the programs behind aliases keep what they write, each user's in a folder of its own.",
     )
@@ -180,6 +192,8 @@ class Settings(BaseSettings):
     def _go_together(self) -> Self:
         if self.trusted_user_header is not None and not self.trusted_proxy_addresses:
             raise ValueError("trusted_user_header: set trusted_proxy_addresses too, or nobody is believed")
+        if self.proof_secret is not None and self.proof_secret_file is not None:
+            raise ValueError("proof_secret: proof_secret_file is set too; leave one of them out")
         if KEYS_ALIAS in self.upstreams:
             raise ValueError(f"upstreams.{KEYS_ALIAS}: this alias is where keys are managed; take another name")
         if self.default_expiry_days and self.max_expiry_days and self.default_expiry_days > self.max_expiry_days:

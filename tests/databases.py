@@ -85,7 +85,8 @@ class SqliteDatabase:
 
     def stored_bytes(self) -> bytes:
         """All that is in the files of the database."""
-        return b"".join(path.read_bytes() for path in sorted(self.folder.glob(f"{self.path.name}*")))
+        files = [self.path.with_name(self.path.name + part) for part in ("", "-shm", "-wal")]
+        return b"".join(path.read_bytes() for path in files if path.exists())
 
     def another(self) -> "SqliteDatabase":
         """One beside it."""

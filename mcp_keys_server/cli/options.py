@@ -71,6 +71,7 @@ async def key_ring_of(settings: Settings, *, create: bool = False) -> AsyncItera
         connections=settings.database_connections,
         key_tag=settings.key_tag,
         bcrypt_cost=settings.bcrypt_cost,
+        proof_secret=settings.proof_secret.get_secret_value() if settings.proof_secret else settings.proof_secret_file,
         policy=KeyPolicy(
             default_expiry_days=settings.default_expiry_days,
             max_expiry_days=settings.max_expiry_days,

@@ -15,6 +15,7 @@ from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.addresses import endpoint_path
 from mcp_keys_server.server.client_config import Client, Endpoint, inspector, local_program, snippet
 from mcp_keys_server.settings import Settings
+from mcp_keys_server.stores.postgres.url import PostgresUrl
 from mcp_keys_server.upstreams import ProgramUpstream
 
 FIRST_KEY: Final = "First key"
@@ -32,6 +33,10 @@ async def welcome(ring: KeyRing, settings: Settings, public_url: str) -> None:
         isinstance(each, ProgramUpstream) for each in settings.upstreams.values()
     ):
         click.echo("Programs      behind aliases run as the user of this server, and can read the key database")
+    if isinstance(settings.database, PostgresUrl) and not (settings.proof_secret or settings.proof_secret_file):
+        click.echo(
+            "Restarts      forget which keys bcrypt has proven; with proof_secret_file it runs once for each key"
+        )
     at = f"--database {shlex.quote(str(settings.database))}"
     if await ring.store.has_secrets():
         unmade = "" if settings.first_user is None else "There are keys already, so nobody was invited. "

@@ -81,6 +81,7 @@ class AddSecret:
     prefix: str
     key_hash: str
     at: datetime
+    proof: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

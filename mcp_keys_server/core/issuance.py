@@ -41,6 +41,7 @@ class NewSecret:
 
     prefix: str
     key_hash: str
+    proof: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def create(holdings: Holdings, deed: Deed, new: NewKey, policy: KeyPolicy) -> Ke
 def with_secret(key: KeyRecord, deed: Deed, secret: NewSecret) -> Decision[KeyRecord]:
     """A new key that is good at once."""
     known = KnownSecret(secret.prefix, deed.now)
-    added = AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now)
+    added = AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now, secret.proof)
     return Decision(replace(key, secrets=(known,)), (AddKey(key), added), (_created(key, deed),))
 
 
@@ -175,7 +176,7 @@ def _with_new_secret(key: KeyRecord, deed: Deed, secret: NewSecret, overlap: tim
         raise ClaimNotOpenError
     if key.secrets and not kept:  # then whoever got hold of an old secret is to be out, of the pages too
         changes.append(EndSessions(key.key_id))
-    changes.append(AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now))
+    changes.append(AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now, secret.proof))
     return Decision(replace(key, secrets=(KnownSecret(secret.prefix, deed.now), *kept)), tuple(changes))
 
 

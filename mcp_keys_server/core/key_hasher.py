@@ -67,6 +67,13 @@ class KeyHasher:
         """The key hash that this was proven to fit last. Takes no bcrypt; None means only that there is none known."""
         return self._facts.fitted_hash(self._facts.mac(presented))
 
+    def take_as_known(self, key: ApiKey, key_hash: str) -> None:
+        """Remember that the key fits, which the caller knows. That it fits a SHA-256 is not, so that each use tries to
+        replace that one by a bcrypt.
+        """
+        if sha256_within(key_hash) is None:
+            self._facts.add(self._facts.mac(key.reveal()), key_hash)
+
     async def prove(self, key: ApiKey, key_hash: str) -> bool:
         """Whether the key fits the hash, by bcrypt; many at once who ask the same share one check.
 
@@ -105,7 +112,7 @@ class KeyHasher:
         """
         made = await self._in_a_thread(key, partial(_hash, key, self._cost))
         key_hash = imported_bcrypt(made) if key.imported else made
-        self._facts.add(self._facts.mac(key.reveal()), key_hash)
+        self.take_as_known(key, key_hash)
         return key_hash
 
     def is_cheaper_than_configured(self, key_hash: str) -> bool:

@@ -9,6 +9,7 @@ from mcp_keys_server.core.errors import PrefixTakenError, StoreUnavailableError
 from mcp_keys_server.core.issuance import NewSecret
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.proofs import Proofs
 
 MOST_COLLISIONS = 8
 """With a million keys, one collision happens in 280 million creations; eight in a row mean that something is broken."""
@@ -21,10 +22,11 @@ class KeyIssuer:
     that takes time, in which whoever asked may have been revoked.
     """
 
-    def __init__(self, store: KeyStore, mint: KeyMint, hasher: KeyHasher) -> None:
+    def __init__(self, store: KeyStore, mint: KeyMint, hasher: KeyHasher, proofs: Proofs) -> None:
         self._store = store
         self._mint = mint
         self._hasher = hasher
+        self._proofs = proofs
 
     async def issue(
         self, user_id: str, decide: Callable[[Holdings, NewSecret], Decision[Result]]
@@ -32,7 +34,8 @@ class KeyIssuer:
         """The answer of the change, and the secret that is now stored as its hash only."""
         for _ in range(MOST_COLLISIONS):
             key = self._mint.mint()
-            secret = NewSecret(key.prefix, await self._hasher.hash(key))
+            key_hash = await self._hasher.hash(key)
+            secret = NewSecret(key.prefix, key_hash, self._proofs.make(key, key_hash))
 
             def with_secret(holdings: Holdings, secret: NewSecret = secret) -> Decision[Result]:
                 return decide(holdings, secret)

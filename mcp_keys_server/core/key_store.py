@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from mcp_keys_server.core.changes import Decide
 from mcp_keys_server.core.ledger import Entry, Event
-from mcp_keys_server.core.records import KeyRecord, SecretRecord, Use, UserRecord
+from mcp_keys_server.core.records import KeyRecord, ProvenHash, SecretRecord, Use, UserRecord
 
 Result = TypeVar("Result")
 
@@ -48,8 +48,11 @@ class KeyStore(Protocol):
         socket in an earlier one.
         """
 
-    async def replace_key_hash(self, prefix: str, *, old: str, new: str) -> None:
-        """Put the new hash in the place of the old one, if that is still there."""
+    async def replace_key_hash(self, prefix: str, *, old: str, new: str, proof: bytes | None) -> None:
+        """Put the new hash with its proof in the place of the old one, if that is still there."""
+
+    async def record_proofs(self, proven: Mapping[str, ProvenHash]) -> None:
+        """Write down the proofs, by prefix, where the hashes are still those that were proven, and no more."""
 
     async def add_user(self, user: UserRecord, event: Event) -> None:
         """

@@ -143,6 +143,8 @@ class SecretRecord:
     disabled: bool
     owner_disabled: bool
     ends_at: datetime | None = None
+    proof: bytes | None = field(default=None, repr=False)
+    """That some key fits the hash, for whoever has the proof secret; see ``proofs``."""
 
     def refusal(self, now: datetime) -> Refusal | None:
         """Why the key is not good at this moment, or None when it is."""
@@ -177,6 +179,14 @@ def _refusal(of: "SecretRecord | SessionRecord", now: datetime) -> Refusal | Non
     if expires_at is not None and expires_at <= now:
         return Refusal.EXPIRED
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenHash:
+    """A key hash with the proof that the key of its secret fits it."""
+
+    key_hash: str = field(repr=False)
+    proof: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

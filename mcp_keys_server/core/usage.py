@@ -3,12 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
-import anyio
-
-from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.records import Use
 
-SECONDS_BETWEEN_WRITES = 2.0
 MOST_KEYS_WAITING = 100_000
 
 
@@ -49,12 +45,3 @@ class UsageLog:
                 self._counts[prefix] = self._counts.get(prefix, 0) + count
                 self._last.setdefault(prefix, last[prefix])
             raise
-
-    async def keep_writing(self) -> None:
-        """Write now and then until cancelled, whatever becomes of a single write."""
-        while True:
-            await anyio.sleep(SECONDS_BETWEEN_WRITES)
-            try:
-                await self.write()
-            except StoreUnavailableError:
-                continue  # requests meet the same trouble and report it; here the uses simply wait

@@ -10,6 +10,7 @@ from mcp_keys_server.core.errors import InvalidApiKeyError, Refusal, StoreUnavai
 from mcp_keys_server.core.key_hash import is_imported
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.records import Principal, SecretRecord
 from mcp_keys_server.core.usage import UsageLog
 
@@ -17,13 +18,21 @@ from mcp_keys_server.core.usage import UsageLog
 class KeyVerifier:
     """Says whose a key is, by what the store holds at that moment."""
 
-    def __init__(
-        self, store: KeyStore, mint: KeyMint, hasher: KeyHasher, usage: UsageLog, *, clock: Clock = utc_now
+    def __init__(  # noqa: PLR0913 - each is another's work
+        self,
+        store: KeyStore,
+        mint: KeyMint,
+        hasher: KeyHasher,
+        usage: UsageLog,
+        proofs: Proofs,
+        *,
+        clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._mint = mint
         self._hasher = hasher
         self._usage = usage
+        self._proofs = proofs
         self._clock = clock
 
     def finds_key_in(self, text: str) -> bool:
@@ -52,7 +61,7 @@ class KeyVerifier:
                 self._usage.note(prefix, now, client)
                 return record.principal
             # bcrypt takes its time: what was read before it decides nothing, so the record is read again after it.
-            proven = await self._prove(self._mint.parse(presented), record.key_hash)
+            proven = await self._prove(self._mint.parse(presented), record.key_hash, record.proof)
 
     async def look_again(self, prefix: str) -> Principal:
         """Say what a key that was verified a while ago, and has this prefix, proves by now.
@@ -77,15 +86,19 @@ class KeyVerifier:
             raise InvalidApiKeyError(refusal, key_id=whose.key_id, user_id=whose.user_id)
         return record, now
 
-    async def _prove(self, key: ApiKey, key_hash: str) -> str:
+    async def _prove(self, key: ApiKey, key_hash: str, proof: bytes | None) -> str:
         """The hash that the key fits and that is kept from now on, which is this one or a stronger one."""
-        # An imported key may be made up by anybody, so none is tried on the hash of a key that has a checksum.
-        if key.imported != is_imported(key_hash) or not await self._hasher.prove(key, key_hash):
-            raise InvalidApiKeyError(Refusal.UNMATCHED)
+        if not self._proofs.hold(proof, key, key_hash):
+            # An imported key may be made up by anybody, so none is tried on the hash of a key that has a checksum.
+            if key.imported != is_imported(key_hash) or not await self._hasher.prove(key, key_hash):
+                raise InvalidApiKeyError(Refusal.UNMATCHED)
+            self._proofs.note(key, key_hash)
         if self._hasher.is_cheaper_than_configured(key_hash):
             # Proven it is whether or not a stronger hash can be made and kept; another use, or process, tries again.
             with suppress(StoreUnavailableError, TooBusyError):
                 stronger = await self._hasher.hash(key)
-                await self._store.replace_key_hash(key.prefix, old=key_hash, new=stronger)
+                made = self._proofs.make(key, stronger)
+                await self._store.replace_key_hash(key.prefix, old=key_hash, new=stronger, proof=made)
                 return stronger
+        self._hasher.take_as_known(key, key_hash)  # and not a stronger one that could not be kept
         return key_hash

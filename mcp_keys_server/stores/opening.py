@@ -32,6 +32,8 @@ class OpenedDatabase:
     sessions: SessionStore
     counters: CounterStore
     tool_pins: ToolPins
+    path: Path | None
+    """Of the SQLite file; None: it is on a server."""
     watch_changes: Callable[[ChangeWatcher], None]
     """Names whoever is told of them."""
 
@@ -48,9 +50,10 @@ async def open_database(
     if isinstance(database, str) and is_url(database):
         database = PostgresUrl(database)
     if not isinstance(database, PostgresUrl):
-        async with open_connections(Path(database), create=create) as file:
+        path = Path(database)
+        async with open_connections(path, create=create) as file:
             yield OpenedDatabase(
-                SqliteStore(file), SqlSessions(file), SqliteCounters(file), SqlToolPins(file), file.writes.watch
+                SqliteStore(file), SqlSessions(file), SqliteCounters(file), SqlToolPins(file), path, file.writes.watch
             )
         return
     with driver_explained():
@@ -63,6 +66,7 @@ async def open_database(
             SqlSessions(server),
             PostgresCounters(server),
             SqlToolPins(server),
+            None,
             server.writes.watch,
         )
 

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
 from mcp_keys_server.core.key_issuer import KeyIssuer
+from mcp_keys_server.core.proofs import Proofs
 from tests.world import World
 
 Event = Callable[[], Awaitable[object]]
@@ -39,14 +40,18 @@ class EventfulHasher(KeyHasher):
         return await super().hash(key)
 
 
+def no_proofs(world: World) -> Proofs:
+    return Proofs(None, world.ring.store.record_proofs)
+
+
 @contextmanager
 def repeating_issuer(world: World, taken: ApiKey, *, times: int) -> Iterator[KeyIssuer]:
     mint = RepeatingMint(world.ring.store.checksum_secret, taken, times)
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
-        yield KeyIssuer(world.ring.store, mint, hasher)
+        yield KeyIssuer(world.ring.store, mint, hasher, no_proofs(world))
 
 
 @contextmanager
 def eventful_issuer(world: World, meanwhile: Event) -> Iterator[KeyIssuer]:
     with closing(EventfulHasher(meanwhile)) as hasher:
-        yield KeyIssuer(world.ring.store, KeyMint(world.ring.store.checksum_secret), hasher)
+        yield KeyIssuer(world.ring.store, KeyMint(world.ring.store.checksum_secret), hasher, no_proofs(world))

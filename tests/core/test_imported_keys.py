@@ -22,6 +22,7 @@ from mcp_keys_server.core.key_hash import cost_of_bcrypt
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.lane import MOST_WAITING, MOST_WAITING_FOR_ONE
+from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.usage import UsageLog
 from tests.imported_keys import (
     SlowBcrypt,
@@ -147,16 +148,17 @@ class Between:
     def __getattr__(self, name: str) -> object:
         return getattr(self._store, name)
 
-    async def replace_key_hash(self, prefix: str, *, old: str, new: str) -> None:
+    async def replace_key_hash(self, prefix: str, *, old: str, new: str, proof: bytes | None) -> None:
         await self._first()
-        await self._store.replace_key_hash(prefix, old=old, new=new)
+        await self._store.replace_key_hash(prefix, old=old, new=new, proof=proof)
 
 
 async def verify_with(world: World, presented: str, first: Callable[[], Awaitable[object]]) -> Principal:
     store = Between(world.ring.store, first)
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
         mint, usage = KeyMint(world.ring.store.checksum_secret), UsageLog(world.ring.store.record_use)
-        verifier = KeyVerifier(store, mint, hasher, usage, clock=world.clock)  # type: ignore[arg-type]
+        proofs = Proofs(None, world.ring.store.record_proofs)
+        verifier = KeyVerifier(store, mint, hasher, usage, proofs, clock=world.clock)  # type: ignore[arg-type]
         return await verifier.verify(presented)
 
 

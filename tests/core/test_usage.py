@@ -6,10 +6,11 @@ import anyio
 import pytest
 
 from mcp_keys_server import RequestedGrant, StoreUnavailableError, open_key_ring
-from mcp_keys_server.core import usage
+from mcp_keys_server.core import usage, write_behind
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import Use
 from mcp_keys_server.core.usage import UsageLog
+from mcp_keys_server.core.write_behind import keep_writing
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +28,7 @@ async def test_uses_are_counted_and_written_when_the_database_is_closed(world: W
 
 
 async def test_uses_are_written_while_the_database_is_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage, "SECONDS_BETWEEN_WRITES", 0)
+    monkeypatch.setattr(write_behind, "SECONDS_BETWEEN_WRITES", 0)
     async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         _, key = await ring.administration.create_key("ada", name="x", requested=RequestedGrant())
         await ring.verifier.verify(key.reveal())
@@ -83,12 +84,12 @@ async def test_what_could_not_be_written_is_written_later_with_what_came_since()
 
 
 async def test_trouble_does_not_end_the_writing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage, "SECONDS_BETWEEN_WRITES", 0)
+    monkeypatch.setattr(write_behind, "SECONDS_BETWEEN_WRITES", 0)
     tape = Tape()
     tape.broken = True
     log = UsageLog(tape.record_use)
     log.note("a", NOON, None)
-    writing = asyncio.create_task(log.keep_writing())
+    writing = asyncio.create_task(keep_writing(log.write))
     with anyio.fail_after(10):
         for _ in range(10):
             await asyncio.sleep(0)

@@ -1,5 +1,6 @@
 import asyncio
 import re
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
@@ -17,6 +18,7 @@ from mcp_keys_server import (
 )
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
+from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.records import SecretRecord
 from mcp_keys_server.core.usage import UsageLog
 from tests.world import World
@@ -82,9 +84,14 @@ async def test_a_revoked_key_costs_no_bcrypt(world: World, bcrypt_calls: list[st
     assert bcrypt_calls == []
 
 
-async def test_bcrypt_runs_once_in_the_life_of_a_process(world: World, bcrypt_calls: list[str]) -> None:
+async def test_bcrypt_runs_once_in_the_life_of_a_process_that_knows_no_proofs(
+    world: World, bcrypt_calls: list[str]
+) -> None:
     _, key = await world.key()
-    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as restarted:
+    other = secrets.token_bytes(32)
+    async with open_key_ring(
+        world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock, proof_secret=other
+    ) as restarted:
         bcrypt_calls.clear()
         for _ in range(3):
             await restarted.verifier.verify(key.reveal())
@@ -116,7 +123,8 @@ async def test_a_hash_that_is_exchanged_while_bcrypt_runs_is_checked_itself(worl
 
 async def test_a_raised_cost_rehashes_a_key_on_its_next_first_use(world: World, bcrypt_calls: list[str]) -> None:
     _, key = await world.key()
-    async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock) as dearer:
+    other = secrets.token_bytes(32)
+    async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock, proof_secret=other) as dearer:
         bcrypt_calls.clear()
         await dearer.verifier.verify(key.reveal())
         stored = await dearer.store.read_secret(key.prefix)
@@ -136,11 +144,17 @@ async def test_a_lowered_cost_leaves_hashes_alone(world: World) -> None:
     assert stored.key_hash.startswith("$2b$05$")
 
 
-async def test_a_stronger_hash_that_cannot_be_kept_does_not_keep_the_key_out(world: World) -> None:
+async def test_a_stronger_hash_that_cannot_be_kept_neither_keeps_the_key_out_nor_is_made_at_each_use(
+    world: World, bcrypt_calls: list[str]
+) -> None:
     _, key = await world.key()
     world.database.refuse("UPDATE", "secrets", saying="full")
-    async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock) as dearer:
-        await dearer.verifier.verify(key.reveal())
+    other = secrets.token_bytes(32)
+    async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock, proof_secret=other) as dearer:
+        bcrypt_calls.clear()
+        for _ in range(3):
+            await dearer.verifier.verify(key.reveal())
+    assert bcrypt_calls == ["checkpw", "hashpw"]
 
 
 async def test_a_store_that_does_not_answer_lets_nobody_in(world: World) -> None:
@@ -209,7 +223,12 @@ async def verify_with_something_between(world: World, presented: str, between: C
     store = world.ring.store
     with closing(SlowHasher(cost=CHEAPEST_COST)) as hasher:
         verifier = KeyVerifier(
-            store, KeyMint(store.checksum_secret), hasher, UsageLog(store.record_use), clock=world.clock
+            store,
+            KeyMint(store.checksum_secret),
+            hasher,
+            UsageLog(store.record_use),
+            Proofs(None, store.record_proofs),
+            clock=world.clock,
         )
         await verifier.verify(presented)
 

@@ -230,8 +230,8 @@ async def test_a_taken_user_id_or_email_adds_nothing(store: KeyStore, world: Wor
 
 async def test_a_key_hash_is_replaced_only_if_it_is_still_the_old_one(store: KeyStore) -> None:
     key = await add(store, a_key(), "old")
-    await store.replace_key_hash(prefix_of(key), old="old", new="new")
-    await store.replace_key_hash(prefix_of(key), old="old", new="newer")
+    await store.replace_key_hash(prefix_of(key), old="old", new="new", proof=b"proof")
+    await store.replace_key_hash(prefix_of(key), old="old", new="newer", proof=None)
     secret = await store.read_secret(prefix_of(key))
     assert secret is not None
     assert secret.key_hash == "new"

@@ -4,7 +4,8 @@ from mcp_keys_server.stores.sql.statements import GET_USER
 
 READ_SECRETS = """
 SELECT secrets.prefix,
-       secrets.key_hash, keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
+       secrets.key_hash, secrets.proof,
+       keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
        secrets.ends_at, keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.tools, keys.expires_at
 FROM secrets
 JOIN keys ON keys.key_id = secrets.key_id
@@ -17,8 +18,8 @@ HOLD_USER = f"{GET_USER} FOR NO KEY UPDATE"
 HOLD_LEDGER = "SELECT pg_advisory_xact_lock(hashtext(current_schema()), hashtext('ledger'))"
 TELL_PROCESSES = "SELECT pg_notify(current_schema(), '')"
 
-# In one order, so that two processes that write down the use of the same keys never wait for each other.
-HOLD_USED_KEYS = """
+# In one order, so that two processes that write down something of the same keys never wait for each other.
+HOLD_KEYS_OF_SECRETS = """
 SELECT 1 FROM keys
 WHERE key_id IN (SELECT key_id FROM secrets WHERE prefix = ANY($1::text[]))
 ORDER BY key_id
@@ -42,6 +43,12 @@ UPDATE secrets
 SET last_used_at = greatest(used.at, last_used_at)
 FROM unnest($1::text[], $2::timestamptz[]) AS used (prefix, at)
 WHERE secrets.prefix = used.prefix
+"""
+RECORD_PROOFS = """
+UPDATE secrets
+SET proof = proven.proof
+FROM unnest($1::text[], $2::text[], $3::bytea[]) AS proven (prefix, key_hash, proof)
+WHERE secrets.prefix = proven.prefix AND secrets.key_hash = proven.key_hash
 """
 FOLLOW_EVENTS = """
 SELECT number, kind, at, user_id, key_id, by_means, by_key_id, client, detail, digest

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mcp_keys_server.core.ledger import Entry
-from mcp_keys_server.core.records import SecretRecord, Use
+from mcp_keys_server.core.records import ProvenHash, SecretRecord, Use
 from mcp_keys_server.stores.postgres import statements as sql
 from mcp_keys_server.stores.postgres.connecting import trouble_named
 from mcp_keys_server.stores.postgres.connections import PostgresConnections
@@ -37,9 +37,20 @@ class PostgresStore(SqlStore):
         addresses = [use.last_used_from for use in uses.values()]
 
         async def work(transaction: Transaction) -> None:
-            await transaction.fetch(sql.HOLD_USED_KEYS, prefixes)
+            await transaction.fetch(sql.HOLD_KEYS_OF_SECRETS, prefixes)
             await transaction.fetch(sql.RECORD_USE, prefixes, counts, times, addresses)
             await transaction.fetch(sql.RECORD_USE_OF_SECRETS, prefixes, times)
+
+        await self._connections.write(work)
+
+    async def record_proofs(self, proven: Mapping[str, ProvenHash]) -> None:
+        prefixes = list(proven)
+        key_hashes = [it.key_hash for it in proven.values()]
+        proofs = [it.proof for it in proven.values()]
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.fetch(sql.HOLD_KEYS_OF_SECRETS, prefixes)
+            await transaction.fetch(sql.RECORD_PROOFS, prefixes, key_hashes, proofs)
 
         await self._connections.write(work)
 

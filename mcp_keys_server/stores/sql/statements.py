@@ -4,10 +4,10 @@ READ_META = "SELECT value FROM meta WHERE name = $1"
 PUT_META = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2"
 ADD_META = "INSERT INTO meta (name, value) VALUES ($1, $2)"
 
-REPLACE_KEY_HASH = "UPDATE secrets SET key_hash = $1 WHERE prefix = $2 AND key_hash = $3"
+REPLACE_KEY_HASH = "UPDATE secrets SET key_hash = $1, proof = $2 WHERE prefix = $3 AND key_hash = $4"
 ANY_SECRET = "SELECT 1 FROM secrets LIMIT 1"
 ADD_SECRET = """
-INSERT INTO secrets (key_id, prefix, key_hash, created_at) VALUES ($1, $2, $3, $4)
+INSERT INTO secrets (key_id, prefix, key_hash, created_at, proof) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (prefix) DO NOTHING
 RETURNING prefix
 """

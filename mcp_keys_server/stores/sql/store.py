@@ -39,9 +39,9 @@ class SqlStore:
         found = await self._database.read(tuple, sql.READ_META, PUBLIC_URL)
         return found[0][0].decode() if found else None
 
-    async def replace_key_hash(self, prefix: str, *, old: str, new: str) -> None:
+    async def replace_key_hash(self, prefix: str, *, old: str, new: str, proof: bytes | None) -> None:
         async def work(transaction: Transaction) -> None:
-            await transaction.fetch(sql.REPLACE_KEY_HASH, new, prefix, old)
+            await transaction.fetch(sql.REPLACE_KEY_HASH, new, proof, prefix, old)
 
         await self._database.write(work)
 

@@ -17,7 +17,8 @@ ADD_META = numbered(sql.ADD_META)
 
 DATA_VERSION = "PRAGMA data_version"
 READ_SECRET = """
-SELECT secrets.key_hash, keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
+SELECT secrets.key_hash, secrets.proof,
+       keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
        secrets.ends_at, keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.tools, keys.expires_at
 FROM secrets
 JOIN keys ON keys.key_id = secrets.key_id
@@ -32,6 +33,7 @@ SET use_count = use_count + $1,
 WHERE key_id = (SELECT key_id FROM secrets WHERE prefix = $4)
 """
 RECORD_USE_OF_SECRET = "UPDATE secrets SET last_used_at = max($1, coalesce(last_used_at, '')) WHERE prefix = $2"
+RECORD_PROOF = "UPDATE secrets SET proof = $1 WHERE prefix = $2 AND key_hash = $3"
 # As they are in the file, where somebody may have put what is no text.
 FOLLOW_EVENTS = """
 SELECT number, CAST(kind AS BLOB), CAST(at AS BLOB), CAST(user_id AS BLOB), CAST(key_id AS BLOB),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mcp_keys_server.core.ledger import BrokenLedgerError, Entry
-from mcp_keys_server.core.records import SecretRecord, Use
+from mcp_keys_server.core.records import ProvenHash, SecretRecord, Use
 from mcp_keys_server.stores.sql import rows
 from mcp_keys_server.stores.sql.database import Row
 from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET, SqlStore
@@ -41,6 +41,14 @@ class SqliteStore(SqlStore):
         async def work(transaction: SqliteTransaction) -> None:
             await transaction.do_for_each(sql.RECORD_USE, of_keys)
             await transaction.do_for_each(sql.RECORD_USE_OF_SECRET, of_secrets)
+
+        await self._connections.write(work)
+
+    async def record_proofs(self, proven: Mapping[str, ProvenHash]) -> None:
+        rows = [(it.proof, prefix, it.key_hash) for prefix, it in proven.items()]
+
+        async def work(transaction: SqliteTransaction) -> None:
+            await transaction.do_for_each(sql.RECORD_PROOF, rows)
 
         await self._connections.write(work)
 

@@ -39,7 +39,8 @@ async def test_a_new_database_is_private_in_a_private_folder(tmp_path: Path) -> 
     finally:
         os.umask(previous)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert modes == {"keys.db": 0o600, "keys.db-wal": 0o600, "keys.db-shm": 0o600}
+    names = {"keys.db", "keys.db-wal", "keys.db-shm", "keys.db.proof-secret"}
+    assert modes == dict.fromkeys(names, 0o600)
 
 
 async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: World) -> None:
@@ -49,7 +50,7 @@ async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: W
         return next(iter(rows))[0]
 
     assert await asked("application_id") == sqlite_file.APPLICATION_ID
-    assert await asked("user_version") == 5
+    assert await asked("user_version") == 6
     assert await asked("journal_mode") == "wal"
     assert await asked("synchronous") == 2  # FULL
     assert await asked("foreign_keys") == 1
@@ -283,7 +284,7 @@ async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys
             )
             assert record.use_count >= 7
             assert await world.ring.administration.list_users() == [UserRecord("ada", "ada@example.com", "Ada", noon)]
-            assert world.sql("PRAGMA user_version") == [(5,)]
+            assert world.sql("PRAGMA user_version") == [(6,)]
     async with open_world(SqliteDatabase(path)) as world:
         principal = await world.ring.verifier.verify(key.reveal())
         asked = await world.ring.manager.create_unclaimed_key(principal, name="x", requested=NOTHING_SPECIAL)

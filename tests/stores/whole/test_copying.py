@@ -413,7 +413,7 @@ async def test_a_source_of_an_older_schema_is_not_brought_up_to_date_by_copying_
         pass
     sqlite_database.sql("PRAGMA user_version = 2")
     with pytest.raises(
-        UnusableDatabaseError, match=r"is of schema 2 and not of 5 yet; run: mcp-keys-server database mi"
+        UnusableDatabaseError, match=r"is of schema 2 and not of 6 yet; run: mcp-keys-server database mi"
     ):
         await copy(sqlite_database, sqlite_target)
     assert sqlite_database.sql("PRAGMA user_version") == [(2,)]
