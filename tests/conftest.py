@@ -3,9 +3,10 @@
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import bcrypt
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -64,6 +65,23 @@ async def world(database: Database) -> AsyncIterator[World]:
 async def sqlite_world(sqlite_database: SqliteDatabase) -> AsyncIterator[World]:
     async with open_world(sqlite_database) as opened:
         yield opened
+
+
+@pytest.fixture
+def bcrypt_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The name of each call of bcrypt from now on; the calls are the real ones."""
+    calls: list[str] = []
+
+    def count(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: object) -> object:
+            calls.append(name)
+            return real(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(bcrypt, "checkpw", count("checkpw", bcrypt.checkpw))
+    monkeypatch.setattr(bcrypt, "hashpw", count("hashpw", bcrypt.hashpw))
+    return calls
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -97,6 +97,8 @@ BAD: dict[str, tuple[str, str, str]] = {
     "a storage there is not": ("RATE_LIMIT_STORAGE", "memcached://Hunter2", "rate_limit_storage .*redis://"),
     "a storage without a host": ("RATE_LIMIT_STORAGE", "redis://:Hunter2@", "rate_limit_storage .*redis://"),
     "a storage in a folder": ("RATE_LIMIT_STORAGE", "redis://x/Hunter2", "rate_limit_storage .*number of a database"),
+    "half a proof secret": ("PROOF_SECRET", "Hunter2", "proof_secret .*MCP_KEYS_PROOF_SECRET.*: 64 hexadecimal digits"),
+    "a proof secret of other letters": ("PROOF_SECRET", "Hunter2" + "x" * 57, "proof_secret .*64 hexadecimal digits"),
     "a first user": ("FIRST_USER", "Hunter2", "first_user .*a-z 0-9"),
 }
 
@@ -120,6 +122,19 @@ def test_no_default_is_longer_than_what_is_allowed() -> None:
     assert (settings.default_expiry_days, settings.max_expiry_days, settings.max_live_keys_per_user) == (30, 30, 5)
     with pytest.raises(SettingsError, match="^default_expiry_days: no key may live longer than max_expiry_days$"):
         load_settings(default_expiry_days=31, max_expiry_days=30)
+
+
+def test_a_proof_secret_is_given_once_and_printed_never(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MCP_KEYS_PROOF_SECRET", "ab" * 32)
+    settings = load_settings()
+    assert settings.proof_secret is not None
+    assert settings.proof_secret.get_secret_value() == b"\xab" * 32
+    for shown in (repr(settings), str(settings), settings.model_dump_json(include={"proof_secret"})):
+        assert "proof_secret" in shown
+        assert "ab" * 8 not in shown
+        assert "\\xab" not in shown
+    with pytest.raises(SettingsError, match="^proof_secret: proof_secret_file is set too; leave one of them out$"):
+        load_settings(config=a_file(tmp_path, "proof_secret_file = '/run/secrets/proof'"))
 
 
 def test_an_unknown_setting_is_named_wherever_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

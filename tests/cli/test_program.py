@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcp_keys_server.cli.program import main
-from mcp_keys_server.core.api_key import KeyMint
+from mcp_keys_server.core.api_key import ApiKey, KeyMint
+from mcp_keys_server.core.proofs import Proofs
 from tests.cli.runs import Run, created
 from tests.conftest import KEY
 from tests.databases import Database, SqliteDatabase
@@ -146,6 +147,27 @@ def test_what_is_misused_ends_with_2_and_a_sentence(run: Run, arguments: list[st
     done = run(*arguments)
     assert (done.code, done.out) == (2, "")
     assert sentence in done.err
+
+
+@pytest.mark.usefixtures("ada")
+def test_a_key_of_the_command_line_has_its_proof_under_the_secret_that_was_set(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text("ab" * 32)
+    monkeypatch.setenv("MCP_KEYS_PROOF_SECRET_FILE", str(path))
+    key = created(run)["key"]
+    ((key_hash, proof),) = database.sql("SELECT key_hash, proof FROM secrets")
+    assert proof == Proofs(b"\xab" * 32, no_store).make(ApiKey(key, tag="mhu_"), key_hash)
+    path.write_text("hunter2")
+    done = run("keys", "list")
+    assert (done.code, done.out) == (2, "")
+    assert "proof_secret_file: the file has to hold 64 hexadecimal digits" in done.err
+    assert "hunter2" not in done.err
+
+
+async def no_store(_: object) -> None:
+    raise AssertionError
 
 
 @pytest.mark.usefixtures("ada")

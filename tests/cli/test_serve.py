@@ -36,6 +36,21 @@ def test_the_first_user_gets_a_key_that_opens_the_printed_endpoint(database: Dat
         assert server.first_key not in server.log.read_text()
 
 
+def test_a_server_on_postgresql_says_at_its_start_what_a_proof_secret_would_give(
+    database: Database, kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text("ab" * 32)
+    said = "Restarts      forget which keys bcrypt has proven; with proof_secret_file it runs once for each key\n"
+    with running_server(database) as server:
+        assert server.printed.count(said) == (kind == "postgres")
+    with running_server(database, MCP_KEYS_PROOF_SECRET_FILE=str(path)) as server:
+        assert said not in server.printed
+    with running_server(database, MCP_KEYS_PROOF_SECRET="ab" * 32) as server:
+        assert said not in server.printed
+        assert "ab" * 8 not in server.printed + server.log.read_text()
+
+
 def test_what_is_printed_can_be_pasted(database: Database) -> None:
     with running_server(database, *ADA) as server:
         blocks = server.printed.split("\n\n")

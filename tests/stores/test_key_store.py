@@ -25,7 +25,7 @@ from mcp_keys_server.core.changes import (
 from mcp_keys_server.core.errors import ClaimNotOpenError, PrefixTakenError, UserNotFoundError
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.ledger import OPERATOR, Event, EventKind
-from mcp_keys_server.core.records import Claim, KnownSecret, Use
+from mcp_keys_server.core.records import Claim, KnownSecret, ProvenHash, Use
 from tests.databases import TABLES
 from tests.stores.changing import (
     BARE,
@@ -234,7 +234,44 @@ async def test_a_key_hash_is_replaced_only_if_it_is_still_the_old_one(store: Key
     await store.replace_key_hash(prefix_of(key), old="old", new="newer", proof=None)
     secret = await store.read_secret(prefix_of(key))
     assert secret is not None
-    assert secret.key_hash == "new"
+    assert (secret.key_hash, secret.proof) == ("new", b"proof")
+    await store.replace_key_hash(prefix_of(key), old="new", new="newest", proof=None)
+    secret = await store.read_secret(prefix_of(key))
+    assert secret is not None
+    assert (secret.key_hash, secret.proof) == ("newest", None)  # an older proof would be of another hash
+
+
+async def test_proofs_are_written_beside_the_hashes_that_they_are_of_and_change_nothing_else(
+    store: KeyStore, world: World
+) -> None:
+    proven, changed, revoked = [await add(store, a_key(number), "hash") for number in (1, 2, 3)]
+    await store.replace_key_hash(prefix_of(changed), old="hash", new="another", proof=None)
+    await revoke(store, revoked, reason="lost")
+    before = {table: world.sql(f"SELECT * FROM {table} ORDER BY 1") for table in TABLES if table != "secrets"}
+    secrets = world.sql("SELECT prefix, key_id, key_hash, ends_at, last_used_at FROM secrets ORDER BY 1")
+    proofs = {prefix_of(key): ProvenHash("hash", b"p%d" % at) for at, key in enumerate((proven, changed, revoked))}
+    for _ in range(2):
+        await store.record_proofs({**proofs, "nobodys_": ProvenHash("hash", b"p")})
+    assert world.sql("SELECT prefix, key_id, key_hash, ends_at, last_used_at FROM secrets ORDER BY 1") == secrets
+    assert {table: world.sql(f"SELECT * FROM {table} ORDER BY 1") for table in before} == before
+    written = {prefix: await store.read_secret(prefix) for prefix in proofs}
+    assert [secret and secret.proof for secret in written.values()] == [b"p0", None, b"p2"]
+
+
+async def test_processes_that_write_proofs_and_uses_of_the_same_keys_at_once_all_end(
+    store: KeyStore, other_ring: KeyRing
+) -> None:
+    prefixes = [prefix_of(await add(store, a_key(number), "hash")) for number in range(50)]
+    proofs = {prefix: ProvenHash("hash", b"proof") for prefix in prefixes}
+    uses = {prefix: Use(1, NOON) for prefix in reversed(prefixes)}
+    both = (store, other_ring.store)
+    for _ in range(5):
+        await asyncio.gather(
+            *(one.record_proofs(proofs) for one in both),
+            *(one.record_proofs(dict(reversed(proofs.items()))) for one in both),
+            *(one.record_use(uses) for one in both),
+        )
+    assert (await store.list_all_keys("ada", include_ended=True, now=NOON))[0].use_count == 10
 
 
 async def test_a_revocation_keeps_its_first_end(store: KeyStore) -> None:
