@@ -20,11 +20,12 @@ class OpenedRing:
 
 
 @contextmanager
-def opened_ring(database: Path | str, *, bcrypt_cost: int) -> Iterator[OpenedRing]:
-    """The key ring as a new process has it: nothing is proven in it."""
+def opened_ring(database: Path | str, *, bcrypt_cost: int, proof_secret: bytes | None = None) -> Iterator[OpenedRing]:
+    """The key ring as a new process has it: nothing is proven in it, but what is kept under the proof secret."""
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        ring = runner.run(stack.enter_async_context(open_key_ring(database, bcrypt_cost=bcrypt_cost)))
+        opening = open_key_ring(database, bcrypt_cost=bcrypt_cost, proof_secret=proof_secret)
+        ring = runner.run(stack.enter_async_context(opening))
         try:
             yield OpenedRing(runner, ring)
         finally:

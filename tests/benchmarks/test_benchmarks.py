@@ -37,6 +37,7 @@ def test_a_run_prints_a_row_for_everything_that_is_measured(tmp_path: Path, caps
     assert names == [
         *["warm verification"] * (2 + has_postgres()),
         *["cold verification"] * 2,
+        "the first use of a key after a restart",
         *["forged key refused"] * 2,
         *["a key created", "memory for each of 1"],
         *["tool call"] * 6 * (1 + has_postgres()),

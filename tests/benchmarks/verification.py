@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from itertools import cycle, islice
 
-from mcp_keys_server import InvalidApiKeyError
+from mcp_keys_server import ApiKey, InvalidApiKeyError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.stores.sqlite.statements import READ_SECRET
@@ -61,13 +61,14 @@ def warm(bench: Bench) -> Sequence[Row]:
 def cold(bench: Bench) -> Sequence[Row]:
     database = bench.folder / "keys.db"
     cost = bench.effort.bcrypt_cost
-    with opened_ring(database, bcrypt_cost=cost) as opened:
-        (key,) = opened.add_keys(1)
+    made_with = secrets.token_bytes(32)
+    with opened_ring(database, bcrypt_cost=cost, proof_secret=made_with) as opened:
+        restarted_key, cold_key = opened.add_keys(2)
 
-    def first_uses(callers: int) -> Contestant:
+    def first_uses(callers: int, key: ApiKey, proof_secret: bytes) -> Contestant:
         def verify() -> Figures:
-            # Opened anew each time, off the clock, because nothing is proven then, as in a new process.
-            with opened_ring(database, bcrypt_cost=cost) as anew:
+            # Opened anew each time, off the clock, because nothing is remembered then, as in a new process.
+            with opened_ring(database, bcrypt_cost=cost, proof_secret=proof_secret) as anew:
                 return timed(lambda: anew.runner.run(all_at_once(anew.ring.verifier)), calls=1)()
 
         async def all_at_once(verifier: KeyVerifier) -> None:
@@ -75,9 +76,16 @@ def cold(bench: Bench) -> Sequence[Row]:
 
         return verify
 
-    contestants = {"one": first_uses(1), "many": first_uses(_AT_ONCE), "bcrypt": bare_bcrypt(cost)}
+    contestants = {
+        # Each under a secret of which nothing was written yet.
+        "one": lambda: first_uses(1, cold_key, secrets.token_bytes(32))(),
+        "many": lambda: first_uses(_AT_ONCE, cold_key, secrets.token_bytes(32))(),
+        "restarted": first_uses(1, restarted_key, made_with),
+        "bcrypt": bare_bcrypt(cost),
+    }
     rounds = run_rounds("cold verification", bench, contestants)
-    one, many = "the first use of a key in a process", f"{_AT_ONCE} first uses of one key at once"
+    one, many = "the first use of a key whose proof is not kept", f"{_AT_ONCE} first uses of such a key at once"
+    restarted = "the first use of a key after a restart, with its proof"
     return [
         rounds.compare(f"cold verification, {one}", Quantity.CALL, "one", "bcrypt", compared_with=_BARE_BCRYPT),
         rounds.compare(
@@ -88,6 +96,7 @@ def cold(bench: Bench) -> Sequence[Row]:
             compared_with=_BARE_BCRYPT,
             goal=goals.FIRST_USES,
         ),
+        rounds.compare(restarted, Quantity.CALL, "restarted", "bcrypt", compared_with=_BARE_BCRYPT),
     ]
 
 
