@@ -272,6 +272,14 @@ async def test_a_stolen_database_alone_gives_nothing_that_is_faster_to_try_than_
     assert record.proof.hex() not in repr(record).lower()
 
 
+async def test_a_proof_is_made_in_one_way_or_else_an_update_forgets_them_all() -> None:
+    """HMAC-SHA-256 under a key derived for this purpose, so that the secret itself is the key of no text."""
+    key = ApiKey("mhu_" + "k" * 51, tag="mhu_")
+    derived = hmac.digest(SECRET, b"mcp-keys-server: that a key fits its hash", "sha256")
+    expected = hmac.digest(derived, b"mhu_" + b"k" * 51 + b"\0$2b$12$hash", "sha256")[:16]
+    assert Proofs(SECRET, Tape().record_proofs).make(key, "$2b$12$hash") == expected
+
+
 async def test_a_key_that_is_revoked_while_its_proof_waits_stays_revoked(world: World) -> None:
     key = hub_key()
     key_id = await put_hub_key(world.ring.store, "ada", key)
@@ -290,10 +298,11 @@ class Tape:
 
     def __init__(self) -> None:
         self.written: list[Mapping[str, ProvenHash]] = []
-        self.broken = False
+        self.break_after: Callable[[], None] | None = None
 
     async def record_proofs(self, proven: Mapping[str, ProvenHash]) -> None:
-        if self.broken:
+        if self.break_after is not None:
+            self.break_after()
             raise StoreUnavailableError("full")
         self.written.append(proven)
 
@@ -309,11 +318,10 @@ async def test_what_could_not_be_written_is_written_later_and_what_came_since_wi
     proofs = Proofs(SECRET, tape.record_proofs)
     proofs.note(one, "hash")
     proofs.note(other, "hash")
-    tape.broken = True
+    tape.break_after = lambda: proofs.note(one, "newer hash")
     with pytest.raises(StoreUnavailableError):
         await proofs.write()
-    proofs.note(one, "newer hash")
-    tape.broken = False
+    tape.break_after = None
     for _ in range(2):
         await proofs.write()
     expected = {one.prefix: proven(proofs, one, "newer hash"), other.prefix: proven(proofs, other, "hash")}

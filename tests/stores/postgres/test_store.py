@@ -14,7 +14,7 @@ import pytest
 from mcp_keys_server import InvalidApiKeyError, KeyRing, RequestedGrant, StoreUnavailableError, open_key_ring
 from mcp_keys_server.core.changes import RevokeKey
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
-from mcp_keys_server.core.records import Use
+from mcp_keys_server.core.records import ProvenHash, Use
 from mcp_keys_server.stores.postgres import connecting as postgres_connecting
 from mcp_keys_server.stores.postgres import connections as postgres_connections
 from mcp_keys_server.stores.postgres.connections import PostgresConnections, open_postgres
@@ -23,7 +23,7 @@ from mcp_keys_server.stores.sql.database import Transaction
 from tests.databases import PostgresDatabase, needs_postgres
 from tests.postgres_server import PostgresServer, a_postgres_server, needs_postgres_programs
 from tests.stores.changing import NOON, a_key, a_prefix, add, deciding, holdings_of
-from tests.world import World
+from tests.world import World, prefix_of
 
 pytestmark = [pytest.mark.anyio, needs_postgres]
 
@@ -205,6 +205,23 @@ async def test_of_two_writes_that_wait_for_each_other_both_are_made(world: World
         await asyncio.gather(*(connections.write(crossing(*pair)) for pair in ((0, 1), (1, 0))))  # type: ignore[arg-type]
     assert len(tries) >= 3
     assert world.sql("SELECT DISTINCT key_hash FROM secrets") == [("x",)]
+
+
+async def test_proofs_are_written_in_the_turn_of_their_keys_in_which_uses_are_too(world: World) -> None:
+    """So that two who write down something of the same secrets, each in another order, never wait for each other."""
+    key = await add(world.ring.store, a_key(), "hash")
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM keys%NO KEY UPDATE%'"
+    async with another_hand(postgres_of(world)) as other, asyncio.timeout(10):
+        async with other.transaction():
+            await other.execute("SELECT 1 FROM keys FOR NO KEY UPDATE")
+            written = asyncio.create_task(
+                world.ring.store.record_proofs({prefix_of(key): ProvenHash("hash", b"proof")})
+            )
+            while not await other.fetch(waiting):
+                assert not written.done()
+            await other.execute("SELECT 1 FROM secrets FOR UPDATE NOWAIT")
+        await written
+    assert world.sql("SELECT proof FROM secrets") == [(b"proof",)]
 
 
 async def test_a_write_that_meets_others_again_and_again_is_given_up(world: World) -> None:
