@@ -31,6 +31,7 @@ from mcp_keys_server.auth.guard import PRINCIPAL, KeyGuard
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.core.key_hasher import KeyHasher
+from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.usage import UsageLog
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.server.app import LARGEST_BODY
@@ -124,6 +125,7 @@ def cold_keys(verifier: KeyVerifier, cost: int) -> KeyVerifier:
     """One to which a key is new at each use, if two others are used in between: its memory is of that size."""
     changed = copy(verifier)
     changed._hasher = KeyHasher(cost=cost, most_facts=1)
+    changed._proofs = Proofs(None, verifier._store.record_proofs)
     return changed
 
 
