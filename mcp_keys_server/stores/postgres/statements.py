@@ -12,6 +12,11 @@ JOIN keys ON keys.key_id = secrets.key_id
 JOIN users ON users.user_id = keys.user_id
 WHERE secrets.prefix = ANY($1::text[])
 """
+# One plan for all, by the primary keys whatever the tables hold: to plan a look-up takes longer than to do it.
+PLAN_LOOKUPS = """
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off
+"""
 
 # Of one user after the other, whoever changes them, and of all who add to the ledger.
 HOLD_USER = f"{GET_USER} FOR NO KEY UPDATE"

@@ -17,6 +17,7 @@ from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import ProvenHash, Use
 from mcp_keys_server.stores.postgres import connecting as postgres_connecting
 from mcp_keys_server.stores.postgres import connections as postgres_connections
+from mcp_keys_server.stores.postgres import statements as sql
 from mcp_keys_server.stores.postgres.connections import PostgresConnections, open_postgres
 from mcp_keys_server.stores.postgres.store import PostgresStore
 from mcp_keys_server.stores.sql.database import Transaction
@@ -83,7 +84,8 @@ async def test_look_ups_that_wait_together_are_one_statement(world: World) -> No
     assert [secret and secret.principal.key_id for secret in found] == [record.key_id for record, _ in keys] * 5 + [
         None
     ]
-    assert [sorted(set(batch)) for batch in asked] == [sorted(set(prefixes))]
+    # Who came first was alone.
+    assert [sorted(batch) for batch in asked] == [[prefixes[0]], sorted(set(prefixes))]
 
 
 async def test_whoever_asks_while_a_statement_is_on_its_way_waits_for_the_next(world: World) -> None:
@@ -113,16 +115,49 @@ async def test_a_look_up_that_nobody_waits_for_any_more_troubles_no_other(world:
             await asyncio.wait([gone])
 
 
-async def test_a_look_up_when_it_is_being_closed_is_refused(world: World) -> None:
+async def test_a_look_up_that_is_given_up_half_way_leaves_the_next_one_its_turn(world: World) -> None:
     _, key = await world.key()
     async with opened(postgres_of(world)) as connections:
         store = PostgresStore(connections)
+        assert await store.read_secret(key.prefix) is not None
+        for turns in range(4):
+            given_up = asyncio.create_task(store.read_secret(key.prefix))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            assert await store.read_secret(key.prefix) is not None
+
+
+async def test_look_ups_go_by_the_primary_keys_and_are_planned_once(world: World) -> None:
+    _, key = await world.key()
+    async with opened(postgres_of(world)) as connections:
+        await PostgresStore(connections).read_secret(key.prefix)
+        connection = connections.lookups._connection
+        assert connection is not None
+        plans = await connection.fetch("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+        assert [(one[1], one[2]) for one in plans if "ANY($1::text[])" in one[0]] == [(1, 0)]
+        planned = await connection.fetch("EXPLAIN " + sql.READ_SECRETS.replace("$1", "ARRAY['x']"))
+        assert not any("Seq Scan" in line for (line,) in planned)
+
+
+@pytest.mark.parametrize("connected", [False, True])
+async def test_a_look_up_when_it_is_being_closed_is_refused_without_a_word(
+    world: World, caplog: pytest.LogCaptureFixture, *, connected: bool
+) -> None:
+    _, key = await world.key()
+    async with opened(postgres_of(world)) as connections:
+        store = PostgresStore(connections)
+        if connected:
+            await store.read_secret(key.prefix)
         waiting = [asyncio.create_task(store.read_secret(key.prefix)) for _ in range(2)]
         await asyncio.sleep(0)
         await connections.lookups.close()
-        for look_up in waiting:
-            with pytest.raises(StoreUnavailableError, match="being closed"):
+        for look_up in (*waiting, store.read_secret(key.prefix)):
+            with pytest.raises(StoreUnavailableError):
                 await look_up
+        assert connections.lookups._connection is None
+    assert not caplog.messages
 
 
 async def test_a_write_when_it_is_being_closed_is_refused(world: World) -> None:
