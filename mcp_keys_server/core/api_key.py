@@ -4,6 +4,7 @@ import base64
 import hmac
 import re
 import secrets
+from hashlib import blake2b
 from typing import NoReturn
 
 from mcp_keys_server.core.errors import InvalidApiKeyError, InvalidFieldError, Refusal
@@ -61,9 +62,10 @@ class ApiKey:
 class KeyMint:
     """Makes keys, and recognises by their checksum those that it made.
 
-    The checksum is HMAC-SHA-256 under the store's checksum secret over all that stands before it, cut to 48
-    bits. It proves nothing about access: whoever learns the secret can make this server look a forgery up, and
-    no more. Keys with an earlier tag stay good, because the tag is under the checksum like the rest.
+    The checksum is a keyed BLAKE2b (RFC 7693 section 2.9) of 48 bits under the store's checksum secret over all that
+    stands before it; an HMAC would take three times as long, and a forgery is to cost nothing. It proves nothing about
+    access: whoever learns the secret can make this server look a forgery up, and no more. Keys with an earlier tag stay
+    good, because the tag is under the checksum like the rest.
     """
 
     def __init__(self, checksum_secret: bytes, *, tag: str = "mhu_") -> None:
@@ -100,8 +102,8 @@ class KeyMint:
         return True
 
     def _checksum(self, body: str) -> str:
-        digest = hmac.digest(self._checksum_secret, body.encode("ascii"), "sha256")
-        return base64.urlsafe_b64encode(digest[:CHECKSUM_BYTES]).decode("ascii")
+        digest = blake2b(body.encode("ascii"), key=self._checksum_secret, digest_size=CHECKSUM_BYTES).digest()
+        return base64.urlsafe_b64encode(digest).decode("ascii")
 
 
 def _parse_imported(presented: str) -> ApiKey:
