@@ -5,6 +5,7 @@ basic/transports, "Sending Messages"), and what the clients show to people.
 """
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Final
 
 from starlette.responses import JSONResponse
@@ -84,6 +85,7 @@ def too_many(seconds: int) -> JSONResponse:
     return refusal(429, message, code=TRY_AGAIN, retry_after=str(seconds))
 
 
+@lru_cache(maxsize=100)
 def too_many_failures(seconds: int) -> JSONResponse:
     """For an address from which too many came without a good key; one with a good key is let in all the same."""
     message = f"{_NOT_ACCEPTED} Too many such requests came from this address; try again in {seconds} seconds."

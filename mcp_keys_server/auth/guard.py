@@ -3,6 +3,7 @@
 import logging
 from functools import lru_cache
 from ipaddress import ip_address
+from time import monotonic
 from typing import Final
 
 from starlette.responses import Response
@@ -19,6 +20,8 @@ from mcp_keys_server.core.verifier import KeyVerifier
 
 logger = logging.getLogger(__name__)
 
+MOST_FLOODS: Final = 1_000
+"""Networks of which it is remembered that there was a line."""
 PRINCIPAL: Final = "mcp_keys.principal"
 """Where in the ASGI scope the principal of a request stands."""
 
@@ -50,6 +53,8 @@ class KeyGuard:
         self._verifier = verifier
         self._open_responses = open_responses
         self._failures = failures
+        self._floods: dict[str, float] = {}
+        """Until when nothing more is said of it, by network."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -59,7 +64,6 @@ class KeyGuard:
             presented = presented_key(scope["headers"])
             principal = await self._verifier.verify(presented, client=client_address(scope), over_socket=True)
         except tuple(_ANSWERS) as error:
-            _log_refusal(error, scope)
             await (await self._refusal(error, scope))(scope, receive, send)
             return
         scope[PRINCIPAL] = principal
@@ -94,10 +98,27 @@ class KeyGuard:
 
     async def _refusal(self, error: Exception, scope: Scope) -> Response:
         if self._failures is not None and isinstance(error, InvalidApiKeyError):
-            seconds = await self._failures.take(network_of(client_address(scope)))
+            network = network_of(client_address(scope))
+            seconds = await self._failures.take(network)
             if seconds:
+                self._log_flood(network, seconds)
                 return answers.too_many_failures(seconds)
+        _log_refusal(error, scope)
         return _ANSWERS[type(error)]
+
+    def _log_flood(self, network: str, seconds: int) -> None:
+        """One line for all, because whoever sends very many would fill the disk, and each takes longer than to refuse
+        the request.
+        """
+        now = monotonic()
+        if self._floods.get(network, 0) > now:
+            return
+        if len(self._floods) >= MOST_FLOODS:
+            self._floods.clear()
+        self._floods[network] = now + seconds
+        logger.warning(
+            "refused: too many failures client=%s; those of the next %d seconds are not logged", network, seconds
+        )
 
 
 def principal_of(scope: Scope) -> Principal:

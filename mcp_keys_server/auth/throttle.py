@@ -1,5 +1,6 @@
 """How often somebody may do something."""
 
+from functools import lru_cache
 from ipaddress import ip_network
 
 from limits import RateLimitItem
@@ -22,6 +23,7 @@ class Throttle:
         return await self._counters.take(f"{self._what} {who}", self._most, self._seconds)
 
 
+@lru_cache(maxsize=10_000)
 def network_of(address: str) -> str:
     """Whom an address belongs to: of IPv6, everybody has at least 64 bits of them."""
     return str(ip_network((address, 64), strict=False)) if ":" in address else address

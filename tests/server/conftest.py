@@ -20,9 +20,9 @@ async def started(world: World, settings: Settings) -> AsyncIterator[ASGIApp]:
         yield built
 
 
-def client_of(app: ASGIApp) -> httpx2.AsyncClient:
-    """A client in the same process."""
-    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+def client_of(app: ASGIApp, *, client: str = "127.0.0.1") -> httpx2.AsyncClient:
+    """A client in the same process, which seems to have this address."""
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False, client=(client, 123))
     return httpx2.AsyncClient(transport=transport, base_url=BASE_URL)
 
 

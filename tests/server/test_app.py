@@ -8,6 +8,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server import ApiKey
+from mcp_keys_server.auth import guard
 from mcp_keys_server.auth.guard import KeyGuard
 from mcp_keys_server.core import counters
 from mcp_keys_server.server.app import LARGEST_BODY
@@ -243,6 +244,28 @@ async def test_what_another_process_let_through_counts(world: World, monkeypatch
                 counts[-1] += 1
     assert counts[0] == most
     assert counts[1] < most
+
+
+async def test_of_an_address_with_too_many_bad_keys_there_is_one_more_line_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MOST_FLOODS", 1)
+    caplog.clear()
+    async with started(world, Settings(failures_per_minute=2)) as app:
+        for client in ("192.0.2.1", "192.0.2.2"):
+            async with client_of(app, client=client) as http:
+                for _ in range(6):
+                    await http.post("/u/ada/keys/mcp", headers={"X-API-Key": "forged"})
+    lines = [line for name, _, line in caplog.record_tuples if name == "mcp_keys_server.auth.guard"]
+    assert lines[:2] + lines[3:5] == [
+        *["refused: malformed client=192.0.2.1"] * 2,
+        *["refused: malformed client=192.0.2.2"] * 2,
+    ]
+    assert [line.partition(";")[0] for line in (lines[2], lines[5])] == [
+        "refused: too many failures client=192.0.2.1",
+        "refused: too many failures client=192.0.2.2",
+    ]
+    assert len(lines) == 6
 
 
 async def test_an_address_with_too_many_bad_keys_is_told_to_wait_but_not_with_a_good_one(world: World) -> None:
