@@ -16,7 +16,7 @@ from tests.benchmarks.rounds import Contestant, run_rounds
 if TYPE_CHECKING:
     from tests.benchmarks.refusing_server import RefusedThere
 
-_REFUSED: Final = "There is no valid API key here"
+_REFUSED: Final = "Too many such requests"
 
 
 def refusals(bench: Bench) -> Sequence[Row]:
@@ -32,12 +32,12 @@ def refusals(bench: Bench) -> Sequence[Row]:
         def forged(path: str) -> Contestant:
             requests = [tool_call(MODERN, port=there["port"], path=path, key=key) for key in there["forgeries"]]
             in_turn = [requests[first:] + requests[:first] for first in range(bench.effort.connections)]
-            return partial(load.run, load.job(in_turn, seconds=bench.effort.seconds, status=401, answer=_REFUSED))
+            return partial(load.run, load.job(in_turn, seconds=bench.effort.seconds, status=429, answer=_REFUSED))
 
         rounds = run_rounds("forged requests", bench, {"ours": forged(GUARDED), "bare": forged(BARE)})
     return [
         rounds.compare(
-            "forged key over HTTP, refused and logged: requests",
+            "forged key over HTTP, refused: requests",
             Quantity.RATE,
             "ours",
             "bare",

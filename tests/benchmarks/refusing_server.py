@@ -10,17 +10,19 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, TypedDict, cast
 
+from limits import RateLimitItemPerDay
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server import open_key_ring
-from mcp_keys_server.auth.answers import BAD_KEY
+from mcp_keys_server.auth.answers import too_many_failures
 from mcp_keys_server.auth.guard import KeyGuard
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.server.http_service import listen, serve_http
 from mcp_keys_server.server.log_setup import set_up_logging
 from tests.benchmarks.keys_at_hand import add_keys
-from tests.benchmarks.noop_server import PROCESSOR_TIME, unlimited
+from tests.benchmarks.noop_server import PROCESSOR_TIME
 from tests.benchmarks.stopping import stop_with_standard_input
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 GUARDED: Final = "/guarded"
 BARE: Final = "/bare"
 _FORGERIES: Final = 100
+_ANSWER: Final = too_many_failures(86_400)
 
 
 class RefusedThere(TypedDict):
@@ -37,8 +40,8 @@ class RefusedThere(TypedDict):
 
 
 async def refuse(_: Scope, __: Receive, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 401, "headers": BAD_KEY.raw_headers})
-    await send({"type": "http.response.body", "body": BAD_KEY.body})
+    await send({"type": "http.response.start", "status": _ANSWER.status_code, "headers": _ANSWER.raw_headers})
+    await send({"type": "http.response.body", "body": _ANSWER.body})
 
 
 def by_path(apps: dict[str, ASGIApp]) -> ASGIApp:
@@ -61,7 +64,9 @@ async def serve(database: str) -> None:
         # All that can be seen of a real key, and the rest guessed.
         seen, length = key.tag + key.prefix, len(key.reveal())
         forgeries = [(seen + secrets.token_urlsafe(length))[:length] for _ in range(_FORGERIES)]
-        guard = KeyGuard(refuse, ring.verifier, ring.open_responses, unlimited(ring))
+        failures = Throttle("failures", RateLimitItemPerDay(1), ring.counters)
+        await failures.take("127.0.0.1")  # so that all that counts are alike: more than there may be
+        guard = KeyGuard(refuse, ring.verifier, ring.open_responses, failures)
         app = by_path({GUARDED: guard, BARE: refuse, PROCESSOR_TIME: processor_time})
         listener = listen("127.0.0.1", 0)
         there = RefusedThere(port=listener.getsockname()[1], forgeries=forgeries)
@@ -74,7 +79,6 @@ def announce(there: RefusedThere) -> None:
 
 
 def main(database: str, log: str) -> None:
-    # A line for each refusal.
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT, 0o600), sys.stderr.fileno())
     set_up_logging("info")
     stop_with_standard_input()
