@@ -32,6 +32,7 @@ _ANSWERS: Final[dict[type[Exception], Response]] = {
     StoreUnavailableError: answers.UNAVAILABLE,
     TooBusyError: answers.TOO_BUSY,
 }
+_REFUSED: Final = tuple(_ANSWERS)
 _ANSWERS_AT_THE_END: Final[dict[Ending, Response]] = {
     Ending.KEY: answers.BAD_KEY,
     Ending.ENDPOINT: answers.WRONG_ENDPOINT,
@@ -63,7 +64,7 @@ class KeyGuard:
         try:
             presented = presented_key(scope["headers"])
             principal = await self._verifier.verify(presented, client=client_address(scope), over_socket=True)
-        except tuple(_ANSWERS) as error:
+        except _REFUSED as error:
             await (await self._refusal(error, scope))(scope, receive, send)
             return
         scope[PRINCIPAL] = principal

@@ -12,11 +12,12 @@ from mcp_keys_server.core.errors import InvalidApiKeyError, InvalidFieldError, R
 PREFIX_LENGTH = 8
 RANDOM_BYTES = 32
 CHECKSUM_BYTES = 6
+CHECKSUM_LENGTH = 8
 
 _TAG = re.compile(r"[a-z][a-z0-9]{0,14}_")
 # At most 67 characters, within the 72 bytes that bcrypt reads. Of fixed widths and never split at "_", which half of
 # all random parts hold.
-_SHAPE = re.compile(r"(?P<tag>[a-z][a-z0-9]{0,14}_)(?P<random>[A-Za-z0-9_-]{43})(?P<checksum>[A-Za-z0-9_-]{8})")
+_SHAPE = re.compile(r"(?P<tag>[a-z][a-z0-9]{0,14}_)[A-Za-z0-9_-]{43}[A-Za-z0-9_-]{8}")
 # What the two systems made whose keys are imported; shorter than any key of ours, so nothing is both.
 _IMPORTED_SHAPE = re.compile(r"(?P<tag>mhu_|fm_)[A-Za-z0-9_-]{43}")
 # What may be a key that stands in a text, which may be JSON, where the letters of an escaped character come before it.
@@ -86,7 +87,8 @@ class KeyMint:
         shape = _SHAPE.fullmatch(presented)  # of bounded widths, so of 10 MB it reads no more than of a key
         if shape is None:
             return _parse_imported(presented)
-        if not hmac.compare_digest(self._checksum(presented[: shape.end("random")]), shape["checksum"]):
+        body, checksum = presented[:-CHECKSUM_LENGTH], presented[-CHECKSUM_LENGTH:]
+        if not hmac.compare_digest(self._checksum(body), checksum):
             raise InvalidApiKeyError(Refusal.MALFORMED)
         return ApiKey(presented, tag=shape["tag"])
 

@@ -34,10 +34,13 @@ class InvalidApiKeyError(McpKeysError):
     """What was presented opens nothing at this moment."""
 
     def __init__(self, refusal: Refusal, *, key_id: str | None = None, user_id: str | None = None) -> None:
-        super().__init__(f"the API key is refused: {_IN_WORDS[refusal]}")
+        super().__init__(refusal)
         self.refusal = refusal
         self.key_id = key_id
         self.user_id = user_id
+
+    def __str__(self) -> str:
+        return f"the API key is refused: {_IN_WORDS[self.refusal]}"
 
 
 class InvalidFieldError(McpKeysError):

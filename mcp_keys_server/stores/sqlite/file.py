@@ -69,19 +69,17 @@ class OpenedFile:
 
     def __init__(self, path: Path) -> None:
         self._name = os.fspath(path)
-        self._identity = self._look()
+        about = path.stat()
+        self._identity = about.st_dev, about.st_ino
 
     def check(self) -> None:
         """
         Raises:
             OSError: It is not there any more, or another one is.
         """
-        if self._look() != self._identity:
-            raise OSError(f"{self._name} was replaced by another file; start this program again to use that one")
-
-    def _look(self) -> tuple[int, int]:
         about = os.stat(self._name)  # noqa: PTH116 - in the way of every request, and a Path makes it twice as long
-        return about.st_dev, about.st_ino
+        if (about.st_dev, about.st_ino) != self._identity:
+            raise OSError(f"{self._name} was replaced by another file; start this program again to use that one")
 
 
 def _make(path: Path) -> None:
