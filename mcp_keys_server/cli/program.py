@@ -1,5 +1,6 @@
 """The program: its commands, and how each error ends it."""
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -43,6 +44,7 @@ for command in (serve, stdio, users, keys, upstreams, events, database, config, 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program with these arguments (the process's, when None) and give its exit code."""
+    gc.enable()
     try:
         code = program.main(arguments, prog_name="mcp-keys-server", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

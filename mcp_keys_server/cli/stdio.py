@@ -1,5 +1,6 @@
 """The key tools for one client on this machine."""
 
+import gc
 import os
 import sys
 
@@ -24,8 +25,11 @@ def stdio(settings: Settings) -> None:
     if sys.stdin is None or sys.stdout is None:
         raise SettingsError("standard input and output: they are closed; this program is started by a client")
     # Imported here, because the SDK takes longer to import than all other commands take to run.
+    gc.disable()
     from mcp_keys_server.server.log_setup import set_up_logging
     from mcp_keys_server.server.stdio import admit, key_tools, serve_stdio
+
+    gc.enable()
 
     async def run() -> None:
         async with key_ring_of(settings) as ring:
