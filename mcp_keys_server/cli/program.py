@@ -3,21 +3,12 @@
 import gc
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Final
 
 import click
 
 import mcp_keys_server
-from mcp_keys_server.cli.bench import bench
-from mcp_keys_server.cli.config import config
-from mcp_keys_server.cli.database import database
-from mcp_keys_server.cli.events import events
-from mcp_keys_server.cli.imports import imports
-from mcp_keys_server.cli.keys import keys
-from mcp_keys_server.cli.serve import serve
-from mcp_keys_server.cli.stdio import stdio
-from mcp_keys_server.cli.upstreams import upstreams
-from mcp_keys_server.cli.users import users
 from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, McpKeysError, UserNotFoundError
 from mcp_keys_server.settings import SettingsError
@@ -31,15 +22,42 @@ _WHERE_TO_LOOK: Final[dict[type[McpKeysError], str]] = {
     UserNotFoundError: "nobody has this user id or e-mail; 'mcp-keys-server users list' shows who there is",
 }
 
+_COMMANDS: Final = {
+    "serve": "serve",
+    "stdio": "stdio",
+    "users": "users",
+    "keys": "keys",
+    "upstreams": "upstreams",
+    "events": "events",
+    "database": "database",
+    "config": "config",
+    "import": "imports",
+    "bench": "bench",
+}
+"""The modules, each with a command of the same name, by what is typed."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Program(click.Group):
+    """Imports a command when it is asked for, because the others would take a sixth of the time until stdio answers."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"mcp_keys_server.cli.{_COMMANDS[cmd_name]}")
+        command = getattr(module, _COMMANDS[cmd_name])
+        assert isinstance(command, click.Command)  # noqa: S101 - a wiring error, not an input
+        return command
+
+
+@click.group(
+    cls=_Program,
+    commands={name: click.Command(name) for name in _COMMANDS},  # in their places, for lists and suggestions
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(mcp_keys_server.__version__, prog_name="mcp-keys-server")
 def program() -> None:
     """API keys for MCP, managed over MCP."""
-
-
-for command in (serve, stdio, users, keys, upstreams, events, database, config, imports, bench):
-    program.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
