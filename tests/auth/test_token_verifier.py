@@ -156,7 +156,7 @@ async def test_without_the_middleware_nobody_is_let_in(world: World, build: Buil
 
 
 async def test_alone_it_lets_in_what_opens_its_alias(world: World) -> None:
-    record, key = await world.key(requested=RequestedGrant(ORDERS.scopes, ORDERS.aliases, expires_in_days=1))
+    record, key = await world.key(requested=RequestedGrant(ORDERS.scopes, ORDERS.aliases, expires_in_days=3_650))
     _, other = await world.key(requested=RequestedGrant(aliases=frozenset({"notes"})))
     verifier = ApiKeyTokenVerifier(world.ring.verifier, alias="orders")
     token = await verifier.verify_token(key.reveal())
