@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
+from os import PathLike
 
 import anyio.to_thread
 
@@ -59,7 +59,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
     policy: KeyPolicy = NO_LIMITS,
     claim_life: timedelta = CLAIM_LIFE,
     invitation_life: timedelta = INVITATION_LIFE,
-    proof_secret: bytes | Path | None = None,
+    proof_secret: bytes | str | PathLike[str] | None = None,
     clock: Clock = utc_now,
 ) -> AsyncIterator[KeyRing]:
     """Open the database, which is made if there is none, and close it with all that was waiting to be written.

@@ -7,6 +7,7 @@ import secrets
 import stat
 import tempfile
 from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,7 @@ def parse_secret(text: str) -> bytes:
     return bytes.fromhex(text.strip())
 
 
-def given_secret(given: bytes | Path) -> bytes:
+def given_secret(given: bytes | str | PathLike[str]) -> bytes:
     """The secret, or what this file holds, which was asked for by name and so has to be one.
 
     Raises:
@@ -43,7 +44,7 @@ def given_secret(given: bytes | Path) -> bytes:
         return given
     # Whoever else may read it is for the operator to say: what mounts secrets into containers sets modes of its own.
     try:
-        return parse_secret(_read(given))
+        return parse_secret(_read(Path(given)))
     except OSError as error:
         raise InvalidFieldError("proof_secret_file", f"it cannot be read: {error.strerror}") from None
     except InvalidFieldError:
@@ -58,7 +59,7 @@ def secret_beside(database: Path) -> bytes | None:
     try:
         if not path.exists():
             _make(path, database)
-        trouble = _trouble(path)
+        trouble = _trouble(path, database)
         if trouble is None:
             return parse_secret(_read(path))
     except OSError as error:
@@ -76,8 +77,8 @@ def _make(path: Path, database: Path) -> None:
     draft = Path(draft_name)
     try:
         os.write(handle, f"{secrets.token_hex(SECRET_BYTES)}\n".encode())
+        _give_to_owner_of(database, handle)
         os.fsync(handle)
-        _give_to_owner_of(database, draft)
         with suppress(FileExistsError):
             path.hardlink_to(draft)
     finally:
@@ -85,18 +86,21 @@ def _make(path: Path, database: Path) -> None:
         draft.unlink()
 
 
-def _give_to_owner_of(database: Path, draft: Path) -> None:
-    # Or else the servers could not read what a command made that root ran.
+def _give_to_owner_of(database: Path, handle: int) -> None:
+    # Or else the servers could not read what a command made that root ran. Not by its name, under which somebody who
+    # may write to the folder can put another file.
     if os.name == "posix":  # pragma: no branch - elsewhere files have no such owner
-        os.chown(draft, database.stat().st_uid, -1)
+        os.fchown(handle, database.stat().st_uid, -1)
 
 
-def _trouble(path: Path) -> str | None:
+def _trouble(path: Path, database: Path) -> str | None:
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):
         return "it is not a file; remove it, and one is made at the next start"
     if os.name == "posix" and stat.S_IMODE(about.st_mode) & 0o077:
         return f"it can be read by other users of this machine; run: chmod 600 '{path}'"
+    if os.name == "posix" and about.st_uid not in (database.stat().st_uid, os.geteuid()):
+        return "it is another user's, who may know it; remove it, and one is made at the next start"
     return None
 
 

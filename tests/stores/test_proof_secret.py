@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,37 @@ async def test_many_who_open_it_in_one_process_have_one_secret(sqlite_database: 
     found = await asyncio.gather(*(asyncio.to_thread(secret_beside, sqlite_database.path) for _ in range(8)))
     assert len(set(found)) == 1
     assert sqlite_database.files() == ["keys.db", "keys.db.proof-secret"]
+
+
+def test_a_draft_that_somebody_swaps_gives_them_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database, other = tmp_path / "keys.db", tmp_path / "another's"
+    for path in (database, other):
+        path.touch()
+    before = other.stat().st_ctime_ns
+    make = tempfile.mkstemp
+
+    def make_and_swap(prefix: str, dir: Path) -> tuple[int, str]:  # noqa: A002 - as the real one names it
+        handle, name = make(prefix=prefix, dir=dir)
+        Path(name).unlink()
+        Path(name).symlink_to(other)
+        return handle, name
+
+    monkeypatch.setattr(tempfile, "mkstemp", make_and_swap)
+    secret_beside(database)
+    assert other.stat().st_ctime_ns == before
+
+
+@pytest.mark.skipif(not is_root(), reason="needs root")
+def test_a_secret_that_another_user_put_there_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = tmp_path / "keys.db"
+    database.touch()
+    assert secret_beside(database) is not None
+    os.chown(tmp_path / "keys.db.proof-secret", 4711, -1)
+    assert secret_beside(database) is None
+    assert "another user's" in caplog.text
+
+
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("ab" * 32)
+    assert given_secret(str(path)) == bytes.fromhex("ab" * 32)
