@@ -67,6 +67,7 @@ class PostgresLookups:
             await asyncio.wait([self._carrier])
         for left in (self._asked, self._waiting):
             _refuse(left, trouble(ConnectionError(_CLOSING)))
+        self._waiting = {}
         self._close()
 
     async def _carry(self) -> None:
@@ -90,6 +91,9 @@ class PostgresLookups:
     async def _ask(self, prefixes: list[str]) -> dict[str, Row]:
         try:
             return {prefix: tuple(row) for prefix, *row in await self._fetch(prefixes)}
+        except asyncio.CancelledError:
+            self._close()  # because who asks next would have to wait until the server agrees
+            raise
         except Exception as error:  # whatever it is, who asked is told and the next ones are served
             self._lose(error)
             raise trouble(error) from error
