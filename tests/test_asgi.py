@@ -88,6 +88,18 @@ async def get(app: ASGIApp, key: ApiKey | str | None = None, path: str = "/") ->
         return await http.get(path, headers={} if presented is None else {"x-api-key": presented})
 
 
+async def test_what_is_committed_within_one_turn_of_the_loop_holds_for_the_next_request(world: World) -> None:
+    _, key = await world.key(requested=ORDERS)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response()(scope, receive, send)
+
+    app = ApiKeyMiddleware(application, world.ring, alias="orders")
+    assert (await get(app, key)).status_code == 200
+    world.sql("UPDATE keys SET disabled_at = '2026-01-01T00:00:00.000000+00:00'")
+    assert (await get(app, key)).status_code == 401
+
+
 @IN_EACH
 async def test_a_key_that_opens_the_alias_is_let_in_with_its_principal(world: World, build: Build) -> None:
     app = build(Middleware(ApiKeyMiddleware, world.ring, alias="orders"))

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 HOW_TO_SEND_A_KEY: Final = "Send one as 'Authorization: Bearer YOUR_KEY' or as 'X-API-Key: YOUR_KEY'."
 SECONDS_TO_RETRY_AFTER: Final = 5
@@ -23,11 +24,21 @@ _NOT_ACCEPTED: Final = (
 )
 
 
+class _Answer(JSONResponse):
+    """One that is sent many times: what middleware adds to its headers is added for that time."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+        await send({"type": f"{kind}.start", "status": self.status_code, "headers": list(self.raw_headers)})
+        await send({"type": f"{kind}.body", "body": self.body})
+
+
 def refusal(status: int, message: str, *, code: int = REFUSED, **headers: str) -> JSONResponse:
     """The answer with this status and sentence, never kept by any cache."""
     body = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return JSONResponse(body, status, {"cache-control": "no-store", **named})
+    return _Answer(body, status, {"cache-control": "no-store", **named})
 
 
 # RFC 6750 section 3.1: no error code for a request that carried no credentials.

@@ -48,9 +48,17 @@ class KeyGuard:
     """
 
     def __init__(
-        self, app: ASGIApp, verifier: KeyVerifier, open_responses: OpenResponses, failures: Throttle | None = None
+        self,
+        app: ASGIApp,
+        verifier: KeyVerifier,
+        open_responses: OpenResponses,
+        failures: Throttle | None = None,
+        *,
+        over_socket: bool = False,
     ) -> None:
+        """With ``over_socket`` it is known how requests get here: see ``KeyVerifier.verify``."""
         self._app = app
+        self._over_socket = over_socket
         self._verifier = verifier
         self._open_responses = open_responses
         self._failures = failures
@@ -63,7 +71,9 @@ class KeyGuard:
             return
         try:
             presented = presented_key(scope["headers"])
-            principal = await self._verifier.verify(presented, client=client_address(scope), over_socket=True)
+            principal = await self._verifier.verify(
+                presented, client=client_address(scope), over_socket=self._over_socket
+            )
         except _REFUSED as error:
             await (await self._refusal(error, scope))(scope, receive, send)
             return

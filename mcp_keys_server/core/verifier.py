@@ -42,8 +42,8 @@ class KeyVerifier:
     async def verify(self, presented: str, *, client: str | None = None, over_socket: bool = False) -> Principal:
         """Say whose key this is. The network address of the client is noted with the use.
 
-        What came over a socket in an earlier turn of the event loop is judged by what holds at some moment of this
-        turn; anything else by what holds now.
+        What came over a socket in an earlier turn of the event loop, as with asyncio and uvicorn, may be judged by what
+        holds at some moment of this turn; anything else is by what holds now.
 
         Raises:
             InvalidApiKeyError: It is nobody's, or it is revoked, expired or its owner disabled.

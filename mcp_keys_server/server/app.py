@@ -78,7 +78,7 @@ def build_app(  # noqa: PLR0913 - each is a part that may be another's, given by
     failures = Throttle("failures", RateLimitItemPerMinute(settings.failures_per_minute), counters)
 
     def guarded(behind: ASGIApp) -> KeyGuard:
-        return KeyGuard(behind, ring.verifier, ring.open_responses, failures)
+        return KeyGuard(behind, ring.verifier, ring.open_responses, failures, over_socket=True)
 
     keys = Endpoint(AuthContextMiddleware(sessions.asgi_app))
     endpoints = guarded(Endpoints(ChainMap({KEYS_ALIAS: keys}, gateway.endpoints), calls))

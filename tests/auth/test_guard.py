@@ -148,3 +148,19 @@ async def test_a_websocket_needs_a_key_like_everything_else(world: World) -> Non
     await KeyGuard(behind, world.ring.verifier, world.ring.open_responses)(scope, receive, send)
     assert behind.reached == []
     assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 401)
+
+
+async def test_what_middleware_adds_to_an_answer_is_for_that_time_only(world: World) -> None:
+    guard = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].append((b"x-request-id", b"1"))
+            await send(message)
+
+        await guard(scope, receive, adding)
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as http:
+        answers = [await http.get("/") for _ in range(2)]
+    assert [answer.headers.get_list("x-request-id") for answer in answers] == [["1"], ["1"]]

@@ -37,9 +37,10 @@ class LiveRecords:
     def read_in_turn(self, prefix: str) -> SecretRecord | None:
         """As it was at some moment of this turn of the event loop, or is now.
 
-        That is enough for whoever came over a socket or from another thread: what they know to be committed was
-        committed before the loop heard of them, and all that it heard of before this turn's look at the file is done
-        before the next turn's look. Amid the work for a request, a look takes ten times as long as when it is repeated.
+        That is enough for whoever came over a socket of the server here: asyncio reads it in one turn, and uvicorn
+        starts the task for a request in the next one or later. So what the sender knew to be committed was committed
+        before this turn's look at the file. Amid the work for a request, a look takes ten times as long as when it is
+        repeated.
         """
         if not self._looked_in_this_turn:
             self._look()
