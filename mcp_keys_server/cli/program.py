@@ -44,7 +44,9 @@ class _Program(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
+        gc.disable()  # to look for garbage would take a fifth of the time, and there is none
         module = import_module(f"mcp_keys_server.cli.{_COMMANDS[cmd_name]}")
+        gc.enable()
         command = getattr(module, _COMMANDS[cmd_name])
         assert isinstance(command, click.Command)  # noqa: S101 - a wiring error, not an input
         return command
@@ -62,7 +64,6 @@ def program() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program with these arguments (the process's, when None) and give its exit code."""
-    gc.enable()
     try:
         code = program.main(arguments, prog_name="mcp-keys-server", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -96,8 +96,11 @@ async def _served(there: LookedUp, other: ThrowAway, settings: Settings) -> Asyn
         try:
             yield port
         finally:
+            was_told_to_stop = server.should_exit
             server.should_exit = True
             await serving
+            if was_told_to_stop:  # and then calls were not answered for no other reason
+                raise KeyboardInterrupt
 
 
 def _app(there: LookedUp, other: ThrowAway, settings: Settings, port: int) -> Starlette:
