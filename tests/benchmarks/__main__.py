@@ -16,7 +16,7 @@ from tests.benchmarks.peers.environment import Peers, PeersMissingError, prepare
 from tests.benchmarks.plot import NoPlotError, draw
 from tests.benchmarks.progress import Progress
 from tests.benchmarks.report import Report, merged
-from tests.benchmarks.table import table
+from tests.benchmarks.table import goals_table, table
 from tests.databases import stop_servers
 
 _KNOWN = [*PARTS, *PEER_PARTS]
@@ -35,8 +35,9 @@ def main(arguments: Sequence[str], effort: Effort | None = None) -> int:
         parts = asked.parts or (list(CHECKED) if asked.short else _KNOWN)
         rows, worse = _measured(parts, effort, before if asked.check else None)
         report = Report(about, rows)
+    show = goals_table if asked.goals else table
     sys.stdout.write(
-        table(report.rows) + "\n" + "".join(f"{name}: {text}\n" for name, text in report.conditions.items())
+        show(report.rows) + "\n" + "".join(f"{name}: {text}\n" for name, text in report.conditions.items())
     )
     if asked.json:
         report.write(asked.json)
@@ -59,6 +60,7 @@ def _asked(arguments: Sequence[str]) -> Namespace:
         dest="sources",
         help="take the figures that --json wrote, and measure nothing; of a row that several have, the last",
     )
+    parser.add_argument("--goals", action="store_true", help="only what has a goal, in few words, as in the README")
     parser.add_argument("--short", action="store_true", help=f"a few minutes: {', '.join(CHECKED)}, with fewer rounds")
     parser.add_argument(
         "--check",

@@ -18,6 +18,19 @@ def table(rows: Sequence[Row]) -> str:
     return "".join(f"| {line} |\n" for line in [lines[0], rule, *lines[1:]])
 
 
+def goals_table(rows: Sequence[Row]) -> str:
+    """Those that have a goal, by its number, as the README shows them."""
+    lines = ["| # | work | with us | compared with | | ratio | goal | |", "| --- " * 8 + "|"]
+    for goal, row in sorted(((row.goal, row) for row in rows if row.goal), key=lambda pair: pair[0].number):
+        measured, reference = (_figure(spread.median, row.quantity) for spread in (row.measured, row.reference))
+        met = "" if goal.is_met(row.ratio.median) else "**missed**"
+        ratio = f"{_short(row.ratio.median)} | {goal}"
+        lines.append(
+            f"| {goal.number} | {row.what} | {measured} | {row.compared_with} | {reference} | {ratio} | {met} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.what,
