@@ -94,6 +94,16 @@ class Elsewhere:
         await self._app(scope, receive, send)
 
 
+class ByFirstPart:
+    """Each is found in the same time, and not one after the other."""
+
+    def __init__(self, places: Mapping[str, ASGIApp]) -> None:
+        self._places = places
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._places["/" + scope["path"].split("/", 2)[1]](scope, receive, send)
+
+
 class NoVerifier:
     """What the SDK asks about a token that everybody has."""
 
@@ -146,30 +156,18 @@ def build_noop_app(ring: KeyRing, nobody: Principal, verifiers: Mapping[str, Key
         async with sessions.run():
             yield
 
-    return Starlette(
-        routes=[
-            # First, because finding the second takes a little longer, and that is to be ours.
-            Mount(WITHOUT_US, NoGuard(endpoint, nobody)),
-            *(
-                Mount(
-                    path,
-                    KeyGuard(
-                        endpoints if path == WITH_US else Elsewhere(path, endpoints),
-                        verifier,
-                        ring.open_responses,
-                        unlimited(ring),
-                    ),
-                )
-                for path, verifier in verifiers.items()
-            ),
-            Mount(
-                WITH_SDK,
-                AuthenticationMiddleware(RequireAuthMiddleware(endpoint, []), BearerAuthBackend(NoVerifier(nobody))),
-            ),
-            Route(PROCESSOR_TIME, _processor_time),
-        ],
-        lifespan=lifespan,
-    )
+    def guarded(path: str, verifier: KeyVerifier) -> ASGIApp:
+        behind = endpoints if path == WITH_US else Elsewhere(path, endpoints)
+        return KeyGuard(behind, verifier, ring.open_responses, unlimited(ring), over_socket=True)
+
+    sdk = AuthenticationMiddleware(RequireAuthMiddleware(endpoint, []), BearerAuthBackend(NoVerifier(nobody)))
+    places: dict[str, ASGIApp] = {
+        WITHOUT_US: NoGuard(endpoint, nobody),
+        WITH_SDK: sdk,
+        **{path: guarded(path, verifier) for path, verifier in verifiers.items()},
+    }
+    routes = [Route(PROCESSOR_TIME, _processor_time), Mount("/", ByFirstPart(places))]
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 async def _processor_time(_: Request) -> Response:

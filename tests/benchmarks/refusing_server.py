@@ -66,7 +66,7 @@ async def serve(database: str) -> None:
         forgeries = [(seen + secrets.token_urlsafe(length))[:length] for _ in range(_FORGERIES)]
         failures = Throttle("failures", RateLimitItemPerDay(1), ring.counters)
         await failures.take("127.0.0.1")  # so that all that counts are alike: more than there may be
-        guard = KeyGuard(refuse, ring.verifier, ring.open_responses, failures)
+        guard = KeyGuard(refuse, ring.verifier, ring.open_responses, failures, over_socket=True)
         app = by_path({GUARDED: guard, BARE: refuse, PROCESSOR_TIME: processor_time})
         listener = listen("127.0.0.1", 0)
         there = RefusedThere(port=listener.getsockname()[1], forgeries=forgeries)
