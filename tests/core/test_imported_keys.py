@@ -225,7 +225,7 @@ async def test_at_most_one_imported_key_is_checked_at_a_time(world: World, slow_
     for key in keys:
         await put_hub_key(world.ring.store, "ada", key)
     checks = [asyncio.ensure_future(world.ring.verifier.verify(key)) for key in keys]
-    await settled()
+    await settled(world)
     slow_bcrypt.go.set()
     assert len({principal.key_id for principal in await asyncio.gather(*checks)}) == 6
     assert (slow_bcrypt.calls, slow_bcrypt.most) == (6, 1)
@@ -239,9 +239,9 @@ async def test_who_makes_keys_up_for_one_prefix_is_told_to_wait_and_another_key_
         await put_hub_key(world.ring.store, "ada", key)
     forgeries = [target[:12] + f"{number:035}" for number in range(20)]
     attempts = [asyncio.ensure_future(world.ring.verifier.verify(forgery)) for forgery in forgeries]
-    await settled()
+    await settled(world)
     good = asyncio.ensure_future(world.ring.verifier.verify(other))
-    await settled()
+    await settled(world)
     slow_bcrypt.go.set()
     refused = await asyncio.gather(*attempts, return_exceptions=True)
     assert sum(isinstance(error, InvalidApiKeyError) for error in refused) == 1 + MOST_WAITING_FOR_ONE
@@ -254,7 +254,7 @@ async def test_few_wait_in_all_whatever_prefixes_are_known(world: World, slow_bc
     for key in keys:
         await put_hub_key(world.ring.store, "ada", key)
     attempts = [asyncio.ensure_future(world.ring.verifier.verify(forged(key))) for key in keys]
-    await settled()
+    await settled(world)
     slow_bcrypt.go.set()
     refused = await asyncio.gather(*attempts, return_exceptions=True)
     assert sum(isinstance(error, TooBusyError) for error in refused) == 4
@@ -293,7 +293,7 @@ async def test_many_first_uses_of_one_imported_key_share_its_place(world: World,
     for key in keys:
         await put_hub_key(world.ring.store, "ada", key)
     uses = [asyncio.ensure_future(world.ring.verifier.verify(key)) for key in keys for _ in range(50)]
-    await settled()
+    await settled(world)
     slow_bcrypt.go.set()
     assert len(await asyncio.gather(*uses)) == 150
     assert slow_bcrypt.calls == 3
@@ -308,7 +308,7 @@ async def test_a_right_key_of_fleetmind_is_let_in_while_the_lane_is_full_and_has
     key = fleetmind_key()
     await put_fleetmind_key(world.ring.store, "bob", key)
     crowd = [asyncio.ensure_future(world.ring.verifier.verify(forged(other))) for other in keys]
-    await settled()
+    await settled(world)
     assert (await world.ring.verifier.verify(key)).user_id == "bob"
     assert hash_of(world, key[3:11]).startswith("sha256:")
     slow_bcrypt.go.set()
