@@ -349,7 +349,7 @@ async def test_each_of_a_thousand_changes_by_other_hands_is_found(sqlite_world: 
         hands.execute("PRAGMA synchronous = OFF")
 
         def put(changed: Rows) -> None:
-            hands.execute("BEGIN")
+            hands.execute("BEGIN IMMEDIATE")  # so that it waits for who writes down what was used
             hands.execute("DELETE FROM events")
             places = ", ".join("?" if column in ("number", "digest") else "CAST(? AS TEXT)" for column in COLUMNS)
             hands.executemany(f"INSERT INTO events VALUES ({places})", changed)

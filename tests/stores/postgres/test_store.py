@@ -162,6 +162,20 @@ async def test_a_look_up_when_it_is_being_closed_is_refused_without_a_word(
     assert not caplog.messages
 
 
+async def test_look_ups_that_are_on_their_way_for_several_when_it_is_being_closed_are_refused(world: World) -> None:
+    _, key = await world.key()
+    async with opened(postgres_of(world)) as connections:
+        store = PostgresStore(connections)
+        await store.read_secret(key.prefix)
+        waiting = [asyncio.create_task(store.read_secret(key.prefix)) for _ in range(3)]
+        while connections.lookups._carrier is None:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await connections.lookups.close()
+        _, *others = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(other) for other in others] == [StoreUnavailableError] * 2
+
+
 async def test_a_write_when_it_is_being_closed_is_refused(world: World) -> None:
     async with opened(postgres_of(world)) as connections:
         pass
