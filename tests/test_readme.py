@@ -16,6 +16,8 @@ from mcp_keys_server.cli.program import program
 from mcp_keys_server.server.client_config import INSPECTOR, MCP_REMOTE, Client, Endpoint, snippet
 from mcp_keys_server.settings import Settings
 from mcp_keys_server.upstreams import ProgramUpstream, RemoteUpstream, Upstream
+from tests.benchmarks.report import Report
+from tests.benchmarks.table import goals_table
 from tests.embedding.readme_examples import example
 from tests.running_server import environment
 
@@ -127,3 +129,9 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     assert command
     assert command in (ROOT / ".ci" / "run").read_text()
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_the_goals_are_those_of_the_run_that_was_recorded() -> None:
+    recorded = Report.read(ROOT / "tests" / "benchmarks" / "runs" / "all.json")
+    shown = README.partition("<!-- goals -->\n")[2].partition("<!-- /goals -->")[0]
+    assert shown == goals_table(recorded.rows)
