@@ -1,6 +1,6 @@
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 
 from mcp_keys_server import StoreUnavailableError
 from mcp_keys_server.stores.sqlite import live_records
+from mcp_keys_server.stores.sqlite.store import SqliteStore
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -25,6 +26,13 @@ def other(world: World) -> Iterator[sqlite3.Connection]:
     """A connection like that of another process."""
     with closing(sqlite3.connect(Path(world.address), isolation_level=None, check_same_thread=False)) as connection:
         yield connection
+
+
+def remembered_of(world: World) -> Collection[str]:
+    """By prefix."""
+    store = world.ring.store
+    assert isinstance(store, SqliteStore)
+    return store._connections.live._remembered
 
 
 def disable(other: sqlite3.Connection, *, off: bool) -> None:
@@ -84,7 +92,7 @@ async def test_what_the_loop_hears_to_be_committed_is_seen_however_busy_it_is(
 async def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_records, "MOST_REMEMBERED", 2)
     keys = [(await world.key())[1] for _ in range(4)]
-    remembered = world.ring.store._connections.live._remembered  # type: ignore[attr-defined]
+    remembered = remembered_of(world)
     for key in keys:
         await is_disabled_in_turn(world, key.prefix)
     await asyncio.sleep(0)
@@ -94,7 +102,7 @@ async def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.M
 
 async def test_of_a_key_that_is_unknown_nothing_is_remembered(world: World) -> None:
     assert await world.ring.store.read_secret_in_turn("unknown!") is None
-    assert not world.ring.store._connections.live._remembered  # type: ignore[attr-defined]
+    assert not remembered_of(world)
 
 
 async def test_a_file_that_is_gone_is_noticed_in_the_next_turn(world: World) -> None:
