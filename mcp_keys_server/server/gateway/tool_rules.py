@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+import anyio
+
 from mcp_keys_server.core.api_key import redact
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.records import Principal
@@ -48,6 +50,7 @@ class ToolRules:
         """The latest digest of each tool."""
         self._changed: set[str] = set()
         self._told: set[tuple[str, str]] = set()
+        self._comparing = anyio.Lock()
 
     def needs_listing(self, name: str) -> bool:
         """Whether a tool has to be listed before anybody can say whether it may be called."""
@@ -68,7 +71,11 @@ class ToolRules:
         if len(listed) > MOST_TOOLS:
             self._tell("*", "more", f"lists {len(listed)} tools in one answer; only the first {MOST_TOOLS} are shown")
         tools = {tool["name"]: tool for tool in listed[:MOST_TOOLS] if has_a_name(tool)}
-        await self._compare({name: digest_of(tool) for name, tool in tools.items()})
+        digests = {name: digest_of(tool) for name, tool in tools.items()}
+        if not self._is_known(digests):
+            async with self._comparing:  # one after the other, or each of a crowd would pin the same tools
+                if not self._is_known(digests):
+                    await self._compare(digests)
         return [tool for name, tool in tools.items() if self.lets_call(principal, name)]
 
     def _lets_through(self, name: str) -> bool:
@@ -77,10 +84,11 @@ class ToolRules:
             return False
         return self._allow is None or any(fnmatchcase(name, pattern) for pattern in self._allow)
 
-    async def _compare(self, digests: Mapping[str, str]) -> None:
+    def _is_known(self, digests: Mapping[str, str]) -> bool:
         seen_as_they_are = all(self._seen.get(name) == digest for name, digest in digests.items())
-        if seen_as_they_are and self._changed.isdisjoint(digests):
-            return
+        return seen_as_they_are and self._changed.isdisjoint(digests)
+
+    async def _compare(self, digests: Mapping[str, str]) -> None:
         # What is not pinned may have been until the operator had it forgotten: then what it was so far counts, or, if
         # that was not what it had been, what it is now.
         pinned = dict(await self._pins.pinned(self._alias))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 from mcp_keys_server.core.grant import Grant
@@ -79,18 +80,21 @@ async def test_what_does_not_reach_the_model_may_change(sqlite_world: World) -> 
     assert await names(rules, {**tool("read"), "icons": [{"src": "data:,"}]}) == ["read"]
 
 
-class NoPins:
-    """Pins that hold what they are given, and count it."""
+class PinsInMemory:
+    """They hold what they are given, and count how often."""
 
     def __init__(self) -> None:
         self.held: dict[str, str] = {}
+        self.writes = 0
 
     async def pinned(self, alias: str) -> Mapping[str, str]:
         del alias
+        await anyio.lowlevel.checkpoint()  # as a database, in which others have their turn
         return self.held
 
     async def pin(self, alias: str, digests: Mapping[str, str], at: datetime) -> None:
         del alias, at
+        self.writes += 1
         self.held |= digests
 
     async def forget(self, alias: str) -> int:
@@ -98,10 +102,20 @@ class NoPins:
         return 0
 
 
+async def test_a_crowd_that_sees_the_same_tools_first_has_them_pinned_once() -> None:
+    pins = PinsInMemory()
+    rules = ToolRules("tickets", RemoteUpstream.model_validate({"url": "https://t.example"}), (), pins)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(100):
+            tasks.start_soon(names, rules, tool("read"), tool("write"))
+    assert pins.writes == 1
+    assert pins.held.keys() == {"read", "write"}
+
+
 async def test_of_names_that_never_end_so_many_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tool_rules, "MOST_PINS", 10)
     assert MOST_PINS >= 1000
-    pins = NoPins()
+    pins = PinsInMemory()
     upstream = RemoteUpstream.model_validate({"url": "https://t.example", "pin_descriptions": True})
     rules = ToolRules("tickets", upstream, (), pins)
     for number in range(30):
