@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 import mcp_keys_server
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.core.errors import (
     InvalidApiKeyError,
     InvalidFieldError,
