@@ -53,7 +53,7 @@ class WritingTracer(trace.Tracer):
     def start_as_current_span(  # type: ignore[override]  # a context manager, and no decorator as well
         self,
         name: str,
-        *_: Any,
+        *_: Any,  # noqa: ANN401
         **more: Any,  # noqa: ANN401
     ) -> Iterator[trace.Span]:
         with trace.use_span(
