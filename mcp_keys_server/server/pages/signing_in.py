@@ -38,7 +38,7 @@ class SignInPages:
         ]
 
     async def show(self, request: Request) -> Response:
-        wanted = _own_page(request.query_params.get("next", ""))
+        wanted = own_page(request.query_params.get("next", ""))
         try:
             await self._visitors.actor(request)
         except NotSignedInError:
@@ -47,7 +47,7 @@ class SignInPages:
 
     async def sign_in(self, request: Request) -> Response:
         form = await read_form(request)
-        wanted, client = _own_page(form.text("next")), client_address(request.scope)
+        wanted, client = own_page(form.text("next")), client_address(request.scope)
         response = RedirectResponse(wanted, 303)
         try:
             principal = await self._verifier.verify(form.text("key").strip(), client=client)
@@ -81,5 +81,6 @@ class SignInPages:
         return response
 
 
-def _own_page(wanted: str) -> str:
+def own_page(wanted: str) -> str:
+    """The page itself if it is one to come back to; else the list of keys, and nothing of what was wanted."""
     return wanted if _PAGE.fullmatch(wanted) else KEYS_PAGE
