@@ -114,8 +114,10 @@ class SqliteConnections:
         with _trouble_named():
             async with self._turn_to_write():
                 self._file.check()
-                await self._writer.execute("BEGIN IMMEDIATE")
                 try:
+                    if self._writer.in_transaction:  # one whose rollback has failed, too
+                        await self._writer.rollback()
+                    await self._writer.execute("BEGIN IMMEDIATE")
                     with self._writes.changing():
                         result = await work(SqliteTransaction(self._writer))
                         await self._writer.execute("COMMIT")
