@@ -25,7 +25,7 @@ import pytest
 from asyncpg.prepared_stmt import PreparedStatement
 
 from mcp_keys_server import McpKeysError
-from mcp_keys_server.stores.sqlite import file as sqlite_file
+from mcp_keys_server.stores.sqlite.opened_file import OpenedFile
 from tests.databases import a_database, stop_servers
 from tests.faults.acts import ACTS, Attempt, Prepare
 from tests.faults.agreement import disagreements
@@ -91,7 +91,8 @@ def calls_that_may_fail() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         for name in ("execute", "execute_fetchall", "executemany", "rollback"):
             patched.setattr(aiosqlite.Connection, name, _of_sqlite(getattr(aiosqlite.Connection, name), name))
-        patched.setattr(sqlite_file.OpenedFile, "check", _look(sqlite_file.OpenedFile.check))
+        for name in ("check", "check_beside"):
+            patched.setattr(OpenedFile, name, _look(getattr(OpenedFile, name)))
         patched.setattr(sqlite3, "connect", _with_failing_reads(sqlite3.connect))
         for name in ("execute", "fetch", "fetchval", "prepare"):
             patched.setattr(asyncpg.Connection, name, _of_postgres(getattr(asyncpg.Connection, name), name))
@@ -113,7 +114,7 @@ def _of_sqlite(real: Callable[..., Awaitable[Any]], name: str) -> Callable[..., 
 
 
 def _look(real: Callable[..., None]) -> Callable[..., None]:
-    def check(file: sqlite_file.OpenedFile, *arguments: object) -> None:
+    def check(file: OpenedFile, *arguments: object) -> None:
         fault = _FAULT.get()
         if fault is not None and fault.strikes("stat"):
             raise OSError("Input/output error")
