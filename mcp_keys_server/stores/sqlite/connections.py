@@ -28,7 +28,7 @@ from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction, fetch
 SECONDS_TO_WAIT_FOR_A_WRITER = 5
 SECONDS_TO_WAIT_ON_THE_LOOP = 0.1
 
-TROUBLE = (sqlite3.Error, OSError, ValueError)
+TROUBLE = (sqlite3.Error, OSError, ValueError, OverflowError)
 """What the driver and the system say, and what a damaged row gives rise to."""
 
 Result = TypeVar("Result")

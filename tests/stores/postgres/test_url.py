@@ -65,6 +65,7 @@ def test_two_are_the_same_when_they_lead_to_the_same_place() -> None:
         "postgresql://u@h/d?schema=pg_temp",
         'postgresql://u@h/d?schema=a"',
         f"postgresql://u@h/d?schema={'a' * 56}",
+        "postgresql://u@h/d?application_name=hunter2\udcff",
     ],
 )
 def test_what_is_no_such_url_is_refused_without_an_echo(text: str) -> None:
