@@ -12,9 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
-from mcp_keys_server.auth.throttle import Throttle, network_of
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.api_key import prefix_of
 from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError, TooBusyError
+from mcp_keys_server.core.networks import network_of
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.core.verifier import KeyVerifier
 

@@ -124,10 +124,10 @@ class StoreUnavailableError(McpKeysError):
 
 
 class TooBusyError(McpKeysError):
-    """Too many imported keys wait for their first check: nobody is let in by it, and trying again is right."""
+    """Too many keys wait for their first check: nobody is let in by it, and trying again is right."""
 
     def __init__(self) -> None:
-        super().__init__("many keys from elsewhere are being checked for the first time; try again in a few seconds")
+        super().__init__("many keys are being checked for the first time; try again in a few seconds")
 
 
 class UnusableDatabaseError(McpKeysError):

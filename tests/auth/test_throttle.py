@@ -1,7 +1,8 @@
 import pytest
 from limits import parse
 
-from mcp_keys_server.auth.throttle import Throttle, network_of
+from mcp_keys_server.auth.throttle import Throttle
+from mcp_keys_server.core.networks import network_of
 from tests.world import World
 
 pytestmark = pytest.mark.anyio

@@ -55,7 +55,7 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
     TooBusyError: (
         503,
         "Try again in a moment",
-        "Many keys from an earlier system are being checked for the first time, and yours waits for that.",
+        "Many keys are being checked for the first time, and yours waits for that.",
     ),
     UnknownPersonError: (
         403,
