@@ -34,9 +34,9 @@ def sha256_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-async def put_hub_key(store: KeyStore, user_id: str, key: str) -> str:
+async def put_hub_key(store: KeyStore, user_id: str, key: str, *, cost: int = 4) -> str:
     """Give the user a key of the hub; its key id."""
-    return await _put(store, user_id, key[4:12], imported_bcrypt(bcrypt_of(key)))
+    return await _put(store, user_id, key[4:12], imported_bcrypt(bcrypt_of(key, cost)))
 
 
 async def put_fleetmind_key(store: KeyStore, user_id: str, key: str) -> str:
