@@ -33,6 +33,7 @@ from mcp_keys_server.core.errors import (
     NotRotatableError,
     StoreUnavailableError,
     TooBusyError,
+    TooManyChangesError,
     TooManyKeysError,
 )
 from mcp_keys_server.core.grant import KEYS_ALIAS, Grant
@@ -72,6 +73,7 @@ _SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
     InvalidFieldError: None,
     NotPermittedError: None,
     KeyNoLongerGoodError: None,
+    TooManyChangesError: None,
     TooManyKeysError: None,
     NotRotatableError: None,
     KeyFileError: None,
