@@ -8,18 +8,21 @@ tests/server/gateway/programs/test_program_life.py, and the same with bodies of 
 tests/server/gateway/remotes/test_remote_streams.py and test_remote_relay.py.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+import anyio
 import pytest
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Scope
 
-from mcp_keys_server import open_key_ring
+from mcp_keys_server import ApiKey, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.policy import KeyPolicy
+from mcp_keys_server.server.calls_at_once import MOST_CALLS
 from mcp_keys_server.settings import Settings
-from tests.server.calls import call
+from tests.server.calls import call, post
 from tests.server.conftest import client_of, started
 from tests.server.pages.conftest import Visitor
 from tests.world import World
@@ -36,6 +39,60 @@ async def a_site(world: World, *, changes_per_hour: int) -> AsyncIterator[ASGIAp
             open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, policy=policy, clock=world.clock)
         )
         yield await stack.enter_async_context(started(replace(world, ring=ring), Settings()))
+
+
+class UnfinishedCall:
+    """A request of which the body never comes whole, with the status of its answer, if there is one."""
+
+    def __init__(self, app: ASGIApp, key: ApiKey) -> None:
+        self.status: int | None = None
+        self.is_read = asyncio.Event()
+        headers = {"host": "localhost:8000", "x-api-key": key.reveal(), "content-type": "application/json"}
+        path = "/u/ada/keys/mcp"
+        scope: Scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "scheme": "http",
+            "server": ("localhost", 8000),
+            "client": ("127.0.0.1", 123),
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+        self.task = asyncio.ensure_future(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> Message:
+        self.is_read.set()
+        return await asyncio.Future()
+
+    async def _send(self, message: Message) -> None:
+        self.status = message.get("status", self.status)
+
+    async def hang_up(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+async def test_a_user_has_so_many_calls_open_with_all_their_keys_together(world: World) -> None:
+    adas = [(await world.key())[1] for _ in range(4)]
+    _, bobs = await world.key("bob")
+    async with started(world, Settings()) as app, client_of(app) as http:
+        calls = [UnfinishedCall(app, adas[number % 4]) for number in range(MOST_CALLS)]
+        with anyio.fail_after(60):
+            for each in calls:
+                await each.is_read.wait()
+        refused = await post(http, adas[0])
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.json()["error"]["code"] == -32000
+        assert (await post(http, bobs, path=BOBS)).status_code == 200
+        await calls.pop().hang_up()
+        assert (await post(http, adas[0])).status_code == 200
+        for each in calls:
+            await each.hang_up()
+        assert {each.status for each in calls} == {None}
 
 
 async def test_a_user_who_changes_too_much_is_told_until_when_and_a_neighbour_is_served(world: World) -> None:
