@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 from mcp_keys_server import InvalidApiKeyError, KeyVerifier, Principal, Refusal
+from mcp_keys_server.auth.open_responses import OpenResponses
 from mcp_keys_server.cli.program import main
 from mcp_keys_server.core.api_key import ApiKey, prefix_of
 from mcp_keys_server.core.key_hasher import KeyHasher
 
 LETS_IN: Final = "lets-in"
 LOCKS_OUT: Final = "locks-out"
+GOES_ON: Final = "goes-on"
 MOST_FAILURES: Final = 60
 
 
@@ -41,9 +43,17 @@ def lock_prefixes_with_too_many_failures() -> None:
     KeyVerifier.verify = counted  # type: ignore[method-assign]
 
 
+def let_what_is_open_go_on() -> None:
+    async def never_look(self: OpenResponses) -> None:
+        del self
+
+    OpenResponses.keep_looking = never_look  # type: ignore[method-assign]
+
+
 DEFECTS: Final[dict[str, Callable[[], None]]] = {
     LETS_IN: let_everybody_in_whose_checksum_is_right,
     LOCKS_OUT: lock_prefixes_with_too_many_failures,
+    GOES_ON: let_what_is_open_go_on,
 }
 
 if __name__ == "__main__":
