@@ -9,11 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
-from mcp_keys_server.auth.network_address import client_address, network_of
+from mcp_keys_server.auth.line_budget import LineBudget
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.api_key import prefix_of
 from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError, TooBusyError
+from mcp_keys_server.core.networks import network_of
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.core.verifier import KeyVerifier
 
@@ -63,6 +65,7 @@ class KeyGuard:
         self._failures = failures
         self._floods: dict[str, float] = {}
         """Until when nothing more is said of it, by network."""
+        self._lines = LineBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -107,13 +110,15 @@ class KeyGuard:
         # that it was cut, and does not take it for the whole.
 
     async def _refusal(self, error: Exception, scope: Scope) -> Response:
+        network = network_of(client_address(scope))
         if self._failures is not None and isinstance(error, InvalidApiKeyError):
-            network = network_of(client_address(scope))
             seconds = await self._failures.take(network)
             if seconds:
                 self._log_flood(network, seconds)
                 return answers.too_many_failures(seconds)
-        _log_refusal(error, scope)
+            _log_refusal(error, scope)
+        elif self._lines.take(network):
+            _log_refusal(error, scope)
         return _ANSWERS[type(error)]
 
     def _log_flood(self, network: str, seconds: int) -> None:

@@ -1,7 +1,7 @@
 """Where on the network a request comes from."""
 
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from starlette.types import Scope
 
@@ -21,9 +21,3 @@ def _address(host: str) -> str:
         return "unknown"
     # All of IPv4 as a dual-stack socket writes it is one network of IPv6, and many people.
     return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-@lru_cache(maxsize=10_000)
-def network_of(address: str) -> str:
-    """Whom an address belongs to: of IPv6, everybody has at least 64 bits of them."""
-    return str(ip_network((address, 64), strict=False)) if ":" in address else address

@@ -1,6 +1,6 @@
 import pytest
 
-from mcp_keys_server.auth.network_address import network_of
+from mcp_keys_server.core.networks import network_of
 
 
 @pytest.mark.parametrize(
