@@ -13,6 +13,7 @@ from mcp_keys_server.core.key_manager import CLAIM_LIFE
 from mcp_keys_server.core.ledger import EventKind
 from mcp_keys_server.core.records import KeyRecord
 from mcp_keys_server.stores.whole.checking import check_database
+from mcp_keys_server.stores.postgres.url import PostgresUrl
 from tests.faults.history import History
 
 ALL = 10**9
@@ -51,11 +52,11 @@ class Verdict:
         return Verdict(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))
 
 
-async def judge(path: Path, history: History) -> Verdict:
+async def judge(database: Path | PostgresUrl, history: History) -> Verdict:
     try:
-        async with open_key_ring(path, create=False, bcrypt_cost=CHEAPEST_COST) as ring:
+        async with open_key_ring(database, create=False, bcrypt_cost=CHEAPEST_COST) as ring:
             verdict = await _verdict(ring, history)
-        problems = (await check_database(path, utc_now)).problems
+        problems = (await check_database(database, utc_now)).problems
     except NoDatabaseError:
         return Verdict(history.acknowledged, history.unknown, lost_creates=len(history.created))
     except Exception as error:  # noqa: BLE001 - whatever keeps it from being judged
@@ -69,10 +70,10 @@ async def _verdict(ring: KeyRing, history: History) -> Verdict:
     ghosts = [key for key_id, key in kept.items() if key_id not in history.created]
     undone = history.revoked - revoked
     lost = 0
-    for plaintext in history.handed_over:
+    for plaintext, key_id in history.handed_over.items():
         opens = await _opens(ring, plaintext)
         if opens and history.has_ended(plaintext):
-            undone.add(plaintext)
+            undone.add(plaintext if plaintext in history.replaced else key_id)
         lost += not opens and not history.may_have_ended(plaintext)
     told = defaultdict(set)
     for entry in await ring.administration.list_events(limit=ALL):
