@@ -12,8 +12,8 @@ from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.key_manager import CLAIM_LIFE
 from mcp_keys_server.core.ledger import EventKind
 from mcp_keys_server.core.records import KeyRecord
-from mcp_keys_server.stores.whole.checking import check_database
 from mcp_keys_server.stores.postgres.url import PostgresUrl
+from mcp_keys_server.stores.whole.checking import check_database
 from tests.faults.history import History
 
 ALL = 10**9
