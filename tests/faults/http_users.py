@@ -86,6 +86,7 @@ class HttpUser:
         self._line, self._other_line = Line(port), Line(port)
         self._cookie = ""
         self._made = 0
+        """With that key."""
 
     async def live(self) -> None:
         try:
@@ -116,8 +117,8 @@ class HttpUser:
             await self._use(plaintext)
             plaintext = newer
             await self._use(plaintext)
-        if self._made % ONE_STAYS_OF == 0:
-            self._key, self._cookie = plaintext, ""
+        if self._made >= ONE_STAYS_OF:
+            self._key, self._cookie, self._made = plaintext, "", 0
             return
         history.perhaps_revoked.add(key_id)
         await self._call("revoke_key", key_id=key_id)

@@ -61,7 +61,7 @@ async def run(database: Path, *, operations: int, rounds: int, program: Sequence
                 outcome.killed[victim] += 1
                 tell(f"{number} rounds, {outcome.history.acknowledged} acknowledged, {outcome.history.unknown} unknown")
             await _until_acknowledged(outcome.history, operations)
-            server.end()
+            await anyio.to_thread.run_sync(server.end)
             for task in living:
                 task.cancel()
         outcome.slowest_start_seconds = round(server.slowest_start, 2)

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
@@ -38,6 +39,7 @@ KEPT: Final = (0.0, 0.5)
 PAGES: Final = 1_000
 """Between two checkpoints, as SQLite has it."""
 FEW_PAGES: Final = 20
+AS_IT_IS: Final[Mapping[str, str]] = {}
 
 Answer = TypeVar("Answer")
 
@@ -80,13 +82,13 @@ class Outcome:
 
 
 class PowerCuts:
-    """Rounds on files in this folder. With another ``synchronous`` than the product's, they are to go wrong."""
+    """Rounds on files in this folder; they are to go wrong when statements are executed as others instead."""
 
-    def __init__(self, folder: Path, *, kept: float, seed: str, synchronous: str = "FULL") -> None:
+    def __init__(self, folder: Path, *, kept: float, seed: str, instead: Mapping[str, str] = AS_IT_IS) -> None:
         self._folder = folder
         self._kept = kept
         self._seed = seed
-        self._instead = {"PRAGMA synchronous = FULL": f"PRAGMA synchronous = {synchronous}"}
+        self._instead = instead
         self._new = folder / "new"
 
     async def run(self, rounds: int) -> Outcome:
@@ -213,6 +215,11 @@ class _User:
         return answer
 
 
+def synchronous(setting: str) -> Mapping[str, str]:
+    """What is executed instead, to have this one and not the product's."""
+    return {"PRAGMA synchronous = FULL": f"PRAGMA synchronous = {setting}"}
+
+
 async def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.power_cuts", description=__doc__)
     parser.add_argument("--rounds", type=int, default=2_000, help="How many with each probability.")
@@ -224,7 +231,7 @@ async def _main() -> int:
     report: dict[str, object] = {"seed": asked.seed, "synchronous": asked.synchronous}
     bad = 0
     for kept in KEPT:
-        cuts = PowerCuts(folder / f"{kept}", kept=kept, seed=asked.seed, synchronous=asked.synchronous)
+        cuts = PowerCuts(folder / f"{kept}", kept=kept, seed=asked.seed, instead=synchronous(asked.synchronous))
         outcome = await cuts.run(asked.rounds)
         bad += outcome.bad_rounds
         histories = list(map(str, outcome.histories))
