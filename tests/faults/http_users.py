@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -63,11 +62,13 @@ class Line:
         return Answer(int(head.split(" ", 2)[1]), head, content.decode())
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._streams is not None and (self._streams[0].at_eof() or self._streams[0].exception()):
+            self.close()  # it broke while nothing was under way
         while self._streams is None:
-            with suppress(OSError):
+            try:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port())
-                break
-            await asyncio.sleep(0.01)  # until there is a server again
+            except OSError:
+                await asyncio.sleep(0.01)  # until there is a server again
         return self._streams
 
     def close(self) -> None:
