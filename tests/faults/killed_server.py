@@ -61,14 +61,14 @@ class KilledServer:
         match victim:
             case "a worker":
                 if workers:  # or else all have just been killed, and there are others soon
-                    with suppress(ProcessLookupError):
-                        os.kill(secrets.choice(workers), signal.SIGKILL)
+                    _kill(secrets.choice(workers))
                 return
             case "the keeper":
                 self._orphans = workers
                 self._process.kill()
             case "all":
-                os.killpg(self._process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
 
@@ -79,9 +79,14 @@ class KilledServer:
 
     def end(self) -> None:
         for pid in filter(_lives, self._orphans):
-            os.kill(pid, signal.SIGKILL)
+            _kill(pid)
         if self._process is not None:
             self.kill("all")
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(pid, signal.SIGKILL)
 
 
 def _lives(pid: int) -> bool:
