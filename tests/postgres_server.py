@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +54,11 @@ class PostgresServer:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """All its processes stand still, and its connections stay as they are."""
-        processes = self._processes()
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            for process in processes:
-                os.kill(process, signal.SIGCONT)
+            self._signal(signal.SIGCONT)
 
     def configure(self, **settings: str) -> None:
         """In force after a restart at the latest."""
@@ -90,10 +87,14 @@ class PostgresServer:
     def _file(self, name: str) -> Path:
         return self.folder / "data" / name
 
-    def _processes(self) -> list[int]:
+    def _signal(self, number: signal.Signals) -> None:
+        """To all its processes; first to the one that would start others."""
         keeper = int(self._file("postmaster.pid").read_text().split("\n")[0])
-        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-        return [keeper, *map(int, children)]
+        family = Path(f"/proc/{keeper}/task/{keeper}/children")
+        os.kill(keeper, number)
+        for child in map(int, family.read_text().split()):
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(child, number)
 
     def _control(self, *arguments: str) -> None:
         _run("pg_ctl", "-D", str(self.folder / "data"), *arguments)

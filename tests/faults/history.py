@@ -8,8 +8,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -40,6 +40,13 @@ class History:
     faults: int = 0
     slowest_return: float = 0.0
     """Seconds from when the database was back until every replica was ready."""
+    wrong_answers: dict[str, int] = field(default_factory=dict)
+    """What callers got that nobody should have got."""
+    refusals_while_away: int = 0
+    slowest_refusal: float = 0.0
+    """Seconds until a caller was told that the database is away."""
+    slowest_end: float = 0.0
+    """Seconds from then until all that was open had ended."""
     steps: list[tuple[float, str, str]] = field(default_factory=list)
     """When, what, and of which key."""
 
@@ -75,6 +82,10 @@ class Verdict:
     """Keys that nobody was told of, because the connection was lost after they were made."""
     ghosts_that_open_or_stay: int
     ledger_is_whole: bool
+    wrong_answers: int
+    refusals_while_away: int
+    slowest_refusal_seconds: float
+    slowest_end_seconds: float
 
     @property
     def lost(self) -> int:
@@ -82,8 +93,17 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        bad = self.lost + self.accepted_after_revocation + self.denied + self.ghosts_that_open_or_stay
-        return self.ledger_is_whole and bad == 0
+        undue = self.accepted_after_revocation + self.denied + self.wrong_answers + self.ghosts_that_open_or_stay
+        return self.ledger_is_whole and self.lost + undue == 0
+
+
+@contextmanager
+def kept_if_it_fails(history: History) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"The history is in {history.keep()}")
+        raise
 
 
 @asynccontextmanager
@@ -125,6 +145,10 @@ async def judge(database: str, history: History) -> Verdict:
         ghosts=len(ghosts),
         ghosts_that_open_or_stay=sum(bool(key.secrets) or key.status(later) != KeyStatus.LAPSED for key in ghosts),
         ledger_is_whole=ledger_is_whole,
+        wrong_answers=sum(history.wrong_answers.values()),
+        refusals_while_away=history.refusals_while_away,
+        slowest_refusal_seconds=round(history.slowest_refusal, 2),
+        slowest_end_seconds=round(history.slowest_end, 2),
     )
 
 

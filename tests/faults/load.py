@@ -10,7 +10,7 @@ from typing import Final
 from mcp_keys_server import InvalidApiKeyError, KeyRing, RequestedGrant, StoreUnavailableError
 from mcp_keys_server.core.errors import McpKeysError
 from mcp_keys_server.core.records import Person
-from tests.faults.history import History, replicas
+from tests.faults.history import History, kept_if_it_fails, replicas
 
 USERS: Final = 24
 """Each does one thing after the other, through one of the replicas."""
@@ -23,24 +23,26 @@ Break = Callable[[Sequence[KeyRing]], Awaitable[float]]
 
 
 async def run(database: str, break_it: Break, *, operations: int, faults: int) -> History:
-    """So many faults, evenly among at least so many acknowledged operations."""
+    """Beside the people, nobody calls."""
     history = History()
-    try:
+    with kept_if_it_fails(history):
         async with replicas(database) as rings, living(history, rings):
-            for number in range(1, faults + 1):
-                await until_acknowledged(history, operations * number // (faults + 1))
-                history.note("breaking")
-                back = await break_it(rings)
-                history.note("mended")
-                await until_ready(rings)
-                history.slowest_return = max(history.slowest_return, time.monotonic() - back)
-                history.faults = number
-                _tell(f"\r{number} faults, {history.acknowledged} acknowledged, {history.unknown} unknown ")
-            await until_acknowledged(history, operations)
-    except Exception as error:
-        error.add_note(f"The history is in {history.keep()}")
-        raise
+            await repeat(history, rings, break_it, operations=operations, faults=faults)
     return history
+
+
+async def repeat(history: History, rings: Sequence[KeyRing], break_it: Break, *, operations: int, faults: int) -> None:
+    """So many faults, evenly among at least so many acknowledged operations."""
+    for number in range(1, faults + 1):
+        await until_acknowledged(history, operations * number // (faults + 1))
+        history.note("breaking")
+        back = await break_it(rings)
+        history.note("mended")
+        await until_ready(rings)
+        history.slowest_return = max(history.slowest_return, time.monotonic() - back)
+        history.faults = number
+        _tell(f"\r{number} faults, {history.acknowledged} acknowledged, {history.unknown} unknown ")
+    await until_acknowledged(history, operations)
 
 
 @asynccontextmanager
