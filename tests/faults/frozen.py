@@ -18,7 +18,7 @@ from tests.faults.long_form import asked_for, tell
 from tests.postgres_server import PostgresServer, a_postgres_server
 
 OPEN_OF_EACH = 5
-REFUSED_EACH_TIME = 20
+REFUSED_EACH_TIME = 8
 
 
 async def run(server: PostgresServer, *, operations: int, freezes: int) -> History:
