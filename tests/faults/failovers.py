@@ -49,9 +49,9 @@ class Pair:
     async def replicate(self) -> None:
         """What was lost follows what took its place, and from now on nothing is acknowledged that it does not have."""
         if not self._stands_by:
-            self._hung.close()
-            if self.standby.is_running():
+            if self.standby.is_running():  # it hangs, and must not go on: it would be a second primary
                 await anyio.to_thread.run_sync(self.standby.kill)
+            self._hung.close()
             await anyio.to_thread.run_sync(self.standby.follow, self.primary)
             self._stands_by = True
         if self._synchronous:

@@ -1,8 +1,10 @@
 """How every connection to PostgreSQL is made, and what its errors mean."""
 
+import asyncio
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias
 
 import asyncpg
@@ -10,6 +12,7 @@ import asyncpg.pool
 from asyncpg.connect_utils import SessionAttribute
 
 from mcp_keys_server.core.errors import StoreUnavailableError, UnusableDatabaseError
+from mcp_keys_server.stores.postgres.primary import first_primary
 from mcp_keys_server.stores.postgres.url import PostgresUrl
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -59,15 +62,21 @@ _SETTINGS = {
 def connector(url: PostgresUrl) -> Connect:
     """What makes a connection to the primary, on which our tables are found without naming their schema."""
 
-    async def connect(*_: object, **__: object) -> Connection:
+    async def connect_to(dsn: str) -> Connection:
         return await asyncpg.connect(
-            url.reveal(),
+            dsn,
             timeout=SECONDS_TO_CONNECT,
             command_timeout=SECONDS_FOR_A_STATEMENT,
             server_settings={**_SETTINGS, "search_path": f"{url.schema}, pg_temp"},
             # What a standby says of a revocation is older than what the primary says.
             target_session_attrs=SessionAttribute.primary,
         )
+
+    hosts = [partial(connect_to, dsn) for dsn in url.reveal_each()]
+
+    async def connect(*_: object, **__: object) -> Connection:
+        async with asyncio.timeout(SECONDS_TO_CONNECT):
+            return await first_primary(hosts)
 
     return connect
 
