@@ -330,6 +330,17 @@ async def test_a_machine_whose_clock_goes_wrong_is_no_longer_ready(database: Pos
         await connections.check()
 
 
+async def test_of_a_connection_that_is_ended_in_the_midst_it_is_told_why(world: World) -> None:
+    async def work(transaction: Transaction) -> None:
+        await transaction.fetch("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(10)")
+
+    async with opened(postgres_of(world)) as connections:
+        for _ in range(5):
+            with pytest.raises(StoreUnavailableError, match="terminating connection due to administrator command"):
+                await connections.write(work)
+        assert len(await PostgresStore(connections).list_users()) == 2
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     with a_postgres_server() as server:
