@@ -48,6 +48,10 @@ LOST = (
 _SETTINGS = {
     "application_name": "mcp-keys-server",
     "timezone": "UTC",
+    # Whatever is the default of the role: one that sees nothing new once it has begun would, after it has waited for
+    # another to make the tables, make them again.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
     "statement_timeout": f"{SECONDS_FOR_A_STATEMENT - 1}s",
     "lock_timeout": f"{SECONDS_FOR_A_STATEMENT - 1}s",
     "idle_in_transaction_session_timeout": f"{SECONDS_OF_AN_IDLE_TRANSACTION}s",
