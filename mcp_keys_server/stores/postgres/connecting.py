@@ -125,6 +125,9 @@ def refusal_explained(url: PostgresUrl) -> Iterator[None]:
         raise _unusable(url, error, advice) from None
     except asyncpg.TargetServerAttributeNotMatched as error:
         raise _unusable(url, error, "name the primary in the URL: keys are never read from a standby") from None
+    except asyncpg.TooManyConnectionsError as error:
+        advice = "see max_connections of the server, the CONNECTION LIMIT of the role, and who else has connections"
+        raise _unusable(url, error, advice) from None
     except ssl.SSLError as error:
         raise _unusable(url, error, "see sslmode and sslrootcert in the URL") from None
     except TROUBLE as error:
