@@ -25,8 +25,8 @@ from tests.faults.long_form import asked_for, tell
 from tests.postgres_server import PostgresServer, a_postgres_server, a_standby
 
 REFUSED_EACH_TIME: Final = 8
-BESIDE_THE_STANDBY: Final = 40
-"""So many operations are acknowledged, or not, after the standby was lost."""
+BESIDE_THE_STANDBY: Final = 30
+"""So many operations are told of with it, and as many after it was lost."""
 
 
 class Loss(Enum):

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.anyio, needs_postgres_programs]
 
 async def test_what_was_acknowledged_outlives_its_primary_and_a_standby_is_asked_nothing() -> None:
     async with a_pair() as pair:
-        history = await run(pair, Loss.KILLED, Loss.HUNG, operations=300)
+        history = await run(pair, Loss.KILLED, Loss.HUNG, operations=200)
         verdict = await judge(pair.url, history)
     assert verdict.is_good, (verdict, history.wrong_answers, history.keep())
     assert (verdict.faults, verdict.unknown > 0, verdict.refusals_while_away > 0) == (2, True, True)
@@ -22,7 +22,7 @@ async def test_what_was_acknowledged_outlives_its_primary_and_a_standby_is_asked
 async def test_a_standby_that_does_not_have_what_was_acknowledged_is_found_out() -> None:
     """Without synchronous replication: that this finds nothing with it means something."""
     async with a_pair(synchronous=False) as pair:
-        history = await run(pair, Loss.ALONE, operations=100)
+        history = await run(pair, Loss.ALONE, operations=60)
         verdict = await judge(pair.url, history)
     assert verdict.lost > 0
     assert not verdict.is_good
@@ -37,7 +37,7 @@ async def test_a_standby_that_is_asked_is_found_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(postgres_connecting, "SessionAttribute", SimpleNamespace(primary="any"))
     monkeypatch.setattr(asyncpg.Connection, "add_listener", no_matter)
     async with a_pair() as pair:
-        history = await run(pair, Loss.KILLED, operations=100)
+        history = await run(pair, Loss.KILLED, operations=60)
         verdict = await judge(pair.url, history)
     assert history.wrong_answers.keys() & {"good: 200", "revoked: 401"}
     assert not verdict.is_good
