@@ -177,9 +177,11 @@ class OpenResponses:
             _end((it for it in groups[prefix] if now - it.good_at > self._seconds_without_store), Ending.STORE)
 
     def _seconds_to_look(self) -> float:
-        """No longer than until the first of them has to end, to which a look that hangs would add its own time."""
-        oldest = min((it.good_at for it in self._open if not it.changes), default=monotonic())
-        return max(oldest + self._seconds_without_store - monotonic(), self._seconds_between_looks)
+        """As long as the last of them may go on of which the store has said something: a look that hangs would
+        otherwise add its own time to that.
+        """
+        last = max((it.good_at for it in self._open), default=monotonic())
+        return max(last + self._seconds_without_store - monotonic(), self._seconds_between_looks)
 
     async def _look_at(self, groups: Mapping[str, list[OpenResponse]], answered: set[str]) -> None:
         prefixes = list(groups)
