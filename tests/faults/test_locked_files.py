@@ -94,7 +94,7 @@ async def test_no_transaction_begins_by_reading_and_writes_afterwards(sqlite_wor
         await (await prepare(sqlite_world)).act()
     token = await sqlite_world.ring.sessions.begin(await sqlite_world.principal())
     await sqlite_world.ring.sessions.end(token)
-    await store._connections._writer.set_trace_callback(lambda _: None)
+    await store._connections._writer.set_trace_callback(list[str]().append)
     assert outside_transactions(statements) == []
     assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT") > len(ACTS)
     assert outside_transactions(["BEGIN", "SELECT", "COMMIT"]) == ["BEGIN", "SELECT", "COMMIT"]
