@@ -10,7 +10,7 @@ from mcp_keys_server import ApiKey, InvalidApiKeyError, KeyRing, StoreUnavailabl
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import SecretRecord
 from tests.databases import Database
-from tests.faults.failing_calls import HOWS, Fault, calls_that_may_fail, failing
+from tests.faults.failing_calls import HOWS, Fault, calls_that_may_fail, failing, without_hurry
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -21,8 +21,9 @@ Answer = Literal["let in", "refused", "unavailable"]
 @pytest.fixture
 async def world(database: Database) -> AsyncIterator[World]:
     """It makes keys, which other processes verify."""
-    async with open_world(database) as opened:
-        yield opened
+    with without_hurry():
+        async with open_world(database) as opened:
+            yield opened
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -28,10 +28,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-async def hasty_world(sqlite_database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    """It does not wait for other writers."""
-    monkeypatch.setattr(sqlite_connections, "SECONDS_TO_WAIT_FOR_A_WRITER", 0)
-    async with open_world(sqlite_database) as opened:
+async def hasty_world(sqlite_database: SqliteDatabase) -> AsyncIterator[World]:
+    """It does not wait for writers of other processes."""
+    async with AsyncExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sqlite_connections, "SECONDS_TO_WAIT_FOR_A_WRITER", 0)
+            opened = await stack.enter_async_context(open_world(sqlite_database))
         yield opened
 
 
@@ -92,7 +94,7 @@ async def test_no_transaction_begins_by_reading_and_writes_afterwards(sqlite_wor
         await (await prepare(sqlite_world)).act()
     token = await sqlite_world.ring.sessions.begin(await sqlite_world.principal())
     await sqlite_world.ring.sessions.end(token)
-    await store._connections._writer.set_trace_callback(lambda _: None)
+    await store._connections._writer.set_trace_callback(list[str]().append)
     assert outside_transactions(statements) == []
     assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT") > len(ACTS)
     assert outside_transactions(["BEGIN", "SELECT", "COMMIT"]) == ["BEGIN", "SELECT", "COMMIT"]

@@ -16,7 +16,8 @@ from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction
 from tests.databases import Database
 from tests.faults import acts
 from tests.faults.acts import ACTS
-from tests.faults.failing_calls import HOWS, calls_that_may_fail, violations
+from tests.faults.failing_acts import violations
+from tests.faults.failing_calls import HOWS, calls_that_may_fail
 from tests.world import World, open_world
 
 pytestmark = pytest.mark.anyio
