@@ -1,5 +1,7 @@
 """uvicorn's HTTP protocol with bounds to what a request may be, which knows what its client keeps it waiting for."""
 
+import asyncio
+from collections import deque
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final, cast
@@ -36,13 +38,16 @@ class HttpProtocol(HttpToolsProtocol):
     It also leaves out the white space at the end of header values, which is no part of them (RFC 9110 section 5.5).
     """
 
-    _before: tuple[RequestResponseCycle, ...] = ()
-    """Those that had no whole answer yet when the next one came."""
     _next = Owed.REQUEST
     """What comes next from the client, whether it is its turn or not."""
     _requests = 0
     _received_bytes = 0
     _parsed_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        super().connection_made(transport)
+        self._earlier: deque[RequestResponseCycle] = deque()
+        """Requests that had no whole answer yet when the next one came, in their order."""
 
     def data_received(self, data: bytes) -> None:
         continued = self._next is Owed.HEAD
@@ -68,7 +73,9 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._next = Owed.BODY
         if self._is_answering:
-            self._before = (*(each for each in self._before if not each.response_complete), self.cycle)
+            while self._earlier and self._earlier[0].response_complete:
+                self._earlier.popleft()
+            self._earlier.append(self.cycle)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -77,7 +84,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)  # which tells the last one
-        for each in self._before:
+        for each in self._earlier:
             each.disconnected = True
             each.message_event.set()
 
