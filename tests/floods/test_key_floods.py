@@ -25,7 +25,7 @@ from tests.world import World
 
 pytestmark = pytest.mark.anyio
 CONNECTIONS = 30
-SECONDS = 1.5
+SECONDS = 1.0
 COLD = 4
 FORGERIES_OF_ONE_VICTIM = 10_000
 
