@@ -1,8 +1,6 @@
 """The ASGI middleware that lets a request in with its principal, or answers it."""
 
 import logging
-from functools import lru_cache
-from ipaddress import ip_address
 from time import monotonic
 from typing import Final
 
@@ -12,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
 from mcp_keys_server.auth.line_budget import LineBudget
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.api_key import prefix_of
@@ -142,23 +141,6 @@ def principal_of(scope: Scope) -> Principal:
     principal = scope[PRINCIPAL]
     assert isinstance(principal, Principal)  # noqa: S101 - a wiring error, not an input
     return principal
-
-
-def client_address(scope: Scope) -> str:
-    """The network address of whoever sent the request."""
-    client = scope.get("client")
-    return _address(client[0]) if client else "unknown"
-
-
-@lru_cache(maxsize=10_000)
-def _address(host: str) -> str:
-    # Behind a proxy it is what the proxy has written there, which is kept and shown only if it is an address.
-    try:
-        address = ip_address(host.partition("%")[0])  # without a zone, which is free text
-    except ValueError:
-        return "unknown"
-    # All of IPv4 as a dual-stack socket writes it is one network of IPv6, and many people.
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _log_refusal(error: Exception, scope: Scope) -> None:

@@ -220,8 +220,8 @@ class KeyManager:
         Raises:
             KeyNotFoundError: The user has no such key.
         """
-        await self._revoke(actor, key_id, reason, client, cascade=False)
-        return await self._find(actor, key_id)
+        ended = await self._revoke(actor, key_id, reason, client, cascade=False)
+        return upkeep.ended_now(ended, key_id) or await self._find(actor, key_id)
 
     async def revoke_with_descendants(
         self, actor: Actor, *, key_id: str, reason: str | None, client: str | None = None
@@ -232,7 +232,7 @@ class KeyManager:
             KeyNotFoundError: The user has no such key.
         """
         ended = await self._revoke(actor, key_id, reason, client, cascade=True)
-        key = await self._find(actor, key_id)
+        key = upkeep.ended_now(ended, key_id) or await self._find(actor, key_id)
         return key, [one for one in ended if one.key_id != key.key_id]
 
     async def _revoke(

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 import mcp_keys_server
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.core.errors import (
     InvalidApiKeyError,
     InvalidFieldError,
@@ -43,6 +43,7 @@ from mcp_keys_server.server.file_delivery import KeyFileError
 from mcp_keys_server.server.key_tools import KeyTools
 from mcp_keys_server.server.tool_announcement import KeyTool
 from mcp_keys_server.server.tool_arguments import Arguments
+from mcp_keys_server.server.traced_words import keep_keys_from_traces
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
             structured_content=result.model_dump(mode="json"),
         )
 
-    return Server(
+    server: Server[Any] = Server(
         "mcp-keys-server",
         title="MCP Keys",
         version=mcp_keys_server.__version__,
@@ -130,6 +131,8 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000), "server/discover": CacheHint(ttl_ms=300_000)},
         get_tool_input_schema=lambda name: table[name].definition.input_schema if name in table else None,
     )
+    keep_keys_from_traces(server)
+    return server
 
 
 def _callable_with(grant: Grant, table: Mapping[str, KeyTool]) -> Mapping[str, KeyTool]:

@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from limits import parse
 from starlette.applications import Starlette
@@ -15,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from mcp_keys_server.auth.answers import SECONDS_TO_RETRY_AFTER
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.counters import Counters
@@ -36,7 +35,7 @@ from mcp_keys_server.server.pages.invited import InvitationPages
 from mcp_keys_server.server.pages.own_keys import KeyPages
 from mcp_keys_server.server.pages.page_guard import PageGuard
 from mcp_keys_server.server.pages.rendering import page
-from mcp_keys_server.server.pages.signing_in import SignInPages
+from mcp_keys_server.server.pages.signing_in import SignInPages, own_page
 from mcp_keys_server.server.pages.visitors import NotSignedInError, UnknownPersonError, Visitors
 
 logger = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ async def _explain(request: Request, error: Exception) -> Response:
 
 
 async def _ask_to_sign_in(request: Request, _: Exception) -> Response:
-    return RedirectResponse(f"/keys/sign-in?next={quote(request.scope['path'])}", 303)
+    return RedirectResponse(f"/keys/sign-in?next={own_page(request.scope['path'])}", 303)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:
