@@ -95,6 +95,8 @@ class KeyHasher:
         if digits is not None:  # takes a microsecond, so it neither waits nor is remembered
             return hmac.compare_digest(hashlib.sha256(_plaintext(key)).hexdigest().encode(), digits.encode())
         question = self._facts.mac(key.reveal()), key_hash
+        if self._facts.fitted_hash(question[0]) == key_hash:  # since the caller looked, and waited for the store
+            return True
         flight = self._flights.get(question)
         if flight is None:
             check = partial(_check, key, bcrypt_within(key_hash))

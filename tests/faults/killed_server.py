@@ -16,7 +16,9 @@ from tests.running_server import PROGRAM, environment
 
 Victim: TypeAlias = Literal["a worker", "the keeper", "all"]
 WORKERS: Final = 4
-UNLIMITED: Final = {"MCP_KEYS_CALLS_PER_MINUTE": "1000000", "MCP_KEYS_FAILURES_PER_MINUTE": "1000000"}
+UNLIMITED: Final = {
+    f"MCP_KEYS_{limit}": "1000000" for limit in ("CALLS_PER_MINUTE", "CHANGES_PER_HOUR", "FAILURES_PER_MINUTE")
+}
 
 
 class KilledServer:

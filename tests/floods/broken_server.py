@@ -11,6 +11,7 @@ from mcp_keys_server.cli.program import main
 from mcp_keys_server.core.api_key import ApiKey, prefix_of
 from mcp_keys_server.core.key_hasher import KeyHasher
 
+PROGRAM: Final = (sys.executable, "-m", "tests.floods.broken_server")
 LETS_IN: Final = "lets-in"
 LOCKS_OUT: Final = "locks-out"
 GOES_ON: Final = "goes-on"

@@ -22,7 +22,7 @@ from tests.benchmarks.restart import open_files
 from tests.cli.upstream_files import configuration
 from tests.databases import Database, SqliteDatabase
 from tests.floods.talking import Talk, request
-from tests.running_server import RunningServer, run, running_server
+from tests.running_server import PROGRAM, RunningServer, run, running_server
 from tests.server.gateway.remotes.remote_upstreams import EVENTS, LEGACY, MODERN, Connection, Request, an_upstream
 
 ALIAS: Final = "tickets"
@@ -118,7 +118,12 @@ class Report:
 
 
 async def end_while_open(
-    database: Database, folder: Path, *, streams: int, seconds_to_end: float = SECONDS_TO_END
+    database: Database,
+    folder: Path,
+    *,
+    streams: int,
+    seconds_to_end: float = SECONDS_TO_END,
+    program: Sequence[str] = PROGRAM,
 ) -> Report:
     """Open so many, end two thirds of their keys in every way, and see which streams end."""
     open_upstream: set[Connection] = set()
@@ -135,7 +140,7 @@ async def end_while_open(
     async with an_upstream(answering) as upstream:
         described = {ALIAS: {"url": upstream.url, "allow_private": True, "calls_at_once": 10_000}}
         config = configuration(folder, described)
-        with running_server(database, "--config", str(config)) as server:
+        with running_server(database, "--config", str(config), program=program) as server:
             async with _opened(server, holders, streams):
                 report = Report(open=len(open_upstream))
                 ended_at = await _end(server, database, holders)

@@ -2,9 +2,8 @@
 for whom at bcrypt, see ``python -m tests.floods.key_floods`` and tests/core/test_made_up_keys.py.
 """
 
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -13,26 +12,26 @@ import pytest
 from mcp_keys_server import InvalidApiKeyError, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import SecretRecord
-from tests import running_server as running
 from tests.databases import Database
+from tests.floods import broken_server
 from tests.floods.broken_server import LETS_IN, LOCKS_OUT
 from tests.floods.forgeries import NEVER_CHECKED, NEVER_LOOKED_UP, Kind, Loot
 from tests.floods.key_floods import flood
 from tests.floods.scene import NOT_MEASURED, SETTINGS, prepare
 from tests.imported_keys import hub_key, put_hub_key
-from tests.running_server import RunningServer, running_server
+from tests.running_server import PROGRAM, RunningServer, running_server
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
 CONNECTIONS = 30
-SECONDS = 1.5
+SECONDS = 1.0
 COLD = 4
 FORGERIES_OF_ONE_VICTIM = 10_000
 
 
 @contextmanager
-def flooded_server(database: Database) -> Iterator[RunningServer]:
-    with running_server(database, **SETTINGS, **NOT_MEASURED) as server:
+def flooded_server(database: Database, program: Sequence[str] = PROGRAM) -> Iterator[RunningServer]:
+    with running_server(database, program=program, **SETTINGS, **NOT_MEASURED) as server:
         yield server
 
 
@@ -69,12 +68,11 @@ async def test_ten_thousand_forgeries_with_ones_prefix_lock_nobody_out(sqlite_da
     ],
 )
 async def test_a_server_that_lets_a_forgery_in_or_locks_a_victim_out_is_found_out(
-    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch, *, defect: str, kind: Kind, found: str
+    sqlite_database: Database, *, defect: str, kind: Kind, found: str
 ) -> None:
     """That nothing is found in a good one means something."""
     scene = await prepare(sqlite_database, cold=2, bcrypt_cost=CHEAPEST_COST)
-    monkeypatch.setattr(running, "PROGRAM", [sys.executable, "-m", "tests.floods.broken_server", defect])
-    with flooded_server(sqlite_database) as server:
+    with flooded_server(sqlite_database, [*broken_server.PROGRAM, defect]) as server:
         report = await flood(server, scene, kind, connections=CONNECTIONS, seconds=0, at_least=600)
     assert any(complaint.startswith(found) for complaint in report.complaints())
 

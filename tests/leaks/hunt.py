@@ -102,7 +102,7 @@ class Story:
             upstreams = {"program": {"command": ECHOING, "env": {"WHO": "{user_id}"}}}
         folder = self.folder / delivery
         folder.mkdir()
-        limits = ("calls_per_minute = 1000000", "failures_per_minute = 1000000")
+        limits = [f"{limit} = 1000000" for limit in ("calls_per_minute", "changes_per_hour", "failures_per_minute")]
         config = configuration(folder, upstreams, *limits, f'secret_delivery = "{delivery}"')
         more = self.loud | self.variables
         with running_server(self.database, "--config", str(config), *arguments, program=LOUD, **more) as server:
