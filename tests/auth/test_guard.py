@@ -2,9 +2,12 @@ import logging
 
 import httpx2
 import pytest
+from limits import RateLimitItemPerMinute
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_keys_server.auth.guard import KeyGuard, principal_of
+from mcp_keys_server.auth import guard
+from mcp_keys_server.auth.guard import KeyGuard, client_address, principal_of
+from mcp_keys_server.auth.throttle import Throttle
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -164,3 +167,20 @@ async def test_what_middleware_adds_to_an_answer_is_for_that_time_only(world: Wo
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as http:
         answers = [await http.get("/") for _ in range(2)]
     assert [answer.headers.get_list("x-request-id") for answer in answers] == [["1"], ["1"]]
+
+
+async def test_of_floods_only_so_many_are_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "MOST_FLOODS", 2)
+    failures = Throttle("failures", RateLimitItemPerMinute(1), world.ring.counters)
+    guarded = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses, failures)
+    for client in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        transport = httpx2.ASGITransport(guarded, client=(client, 4711))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            for _ in range(2):
+                await http.get("/", headers={"X-API-Key": "forged"})
+    assert list(guarded._floods) == ["192.0.2.3"]
+
+
+@pytest.mark.parametrize("client", [None, ("a\nb", 1), ("", 1)])
+def test_what_is_no_address_is_unknown(client: tuple[str, int] | None) -> None:
+    assert client_address({"type": "http", "client": client}) == "unknown"

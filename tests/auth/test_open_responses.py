@@ -480,3 +480,20 @@ async def test_of_several_changes_of_one_request_the_first_counts(world: World, 
 async def test_work_for_nobodys_response_is_bound_to_no_key(world: World) -> None:
     with world.ring.open_responses.working():
         assert len(world.ring.open_responses) == 0
+
+
+async def test_work_for_a_response_ends_with_its_key_and_its_alias(world: World, site: Site) -> None:
+    record, key = await world.key()
+    asked = site.ask(key, "/waits")
+    await site.until_open(1)
+    (response,) = site.open_responses._open
+    outer = CURRENT.set(response)
+    with site.open_responses.working():
+        (work,) = site.open_responses._open - {response}
+        assert (work.prefix, work.principal, work.alias) == (response.prefix, response.principal, "keys")
+        await world.ring.administration.revoke_key(record.key_id, reason=None)
+        with anyio.fail_after(30):
+            await anyio.sleep_forever()
+    CURRENT.reset(outer)
+    await ended(asked)
+    assert not site.open_responses._open

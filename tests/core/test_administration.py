@@ -98,7 +98,10 @@ async def test_a_user_who_is_there_is_found_and_another_is_added(world: World) -
     administration = world.ring.administration
     ada, bob = await administration.list_users()
     for email in (None, "ada@example.com", " ADA@example.com "):
-        assert await administration.find_or_add_user("ada", email=email, name="Another name") == ada
+        for named in ("ada", "ada@example.com"):
+            assert await administration.find_or_add_user(named, email=email, name="Another name") == ada
+    with pytest.raises(UserNotFoundError):
+        await administration.find_or_add_user("eve@example.com", email=None, name="Eve")
     eve = await administration.find_or_add_user("eve", email="Eve@example.com", name="Eve")
     assert (eve.user_id, eve.email, eve.name, eve.created_at) == ("eve", "eve@example.com", "Eve", world.clock.now)
     assert await administration.list_users() == [ada, bob, eve]

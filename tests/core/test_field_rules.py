@@ -135,25 +135,37 @@ def test_what_is_not_a_key_id_is_refused(text: str) -> None:
     refuse(field_rules.parse_key_id, text, "key_id")
 
 
-@pytest.mark.parametrize(
-    "parse",
-    [
-        field_rules.parse_key_id,
-        field_rules.parse_cursor,
-        field_rules.parse_email,
-        field_rules.parse_name,
-        field_rules.parse_reason,
-        field_rules.parse_user_id,
-        field_rules.parse_user,
-        field_rules.parse_alias,
-        pytest.param(lambda text: field_rules.check_scopes([text]), id="check_scopes"),
-        pytest.param(lambda text: field_rules.check_aliases([text]), id="check_aliases"),
-        pytest.param(lambda text: field_rules.check_tools([text]), id="check_tools"),
-    ],
-)
-def test_a_pasted_key_is_recognised_in_every_field(parse: Callable[[str], object]) -> None:
+@pytest.mark.parametrize("text", ["A", "abcDEF_-", "-" * 8])
+def test_a_prefix_is_found_by_its_beginning(text: str) -> None:
+    assert field_rules.parse_prefix(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "a" * 9, "a b", "a\n", "é"])
+def test_what_is_no_beginning_of_a_prefix_is_refused(text: str) -> None:
+    refuse(field_rules.parse_prefix, text, "prefix")
+
+
+FIELDS: dict[str, Callable[[str], object]] = {
+    "key_id": field_rules.parse_key_id,
+    "cursor": field_rules.parse_cursor,
+    "email": field_rules.parse_email,
+    "name": field_rules.parse_name,
+    "reason": field_rules.parse_reason,
+    "user_id": field_rules.parse_user_id,
+    "user": field_rules.parse_user,
+    "alias": field_rules.parse_alias,
+    "prefix": field_rules.parse_prefix,
+    "scopes": lambda text: field_rules.check_scopes([text]),
+    "aliases": lambda text: field_rules.check_aliases([text]),
+    "tools": lambda text: field_rules.check_tools([text]),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_pasted_key_is_recognised_in_every_field(field: str) -> None:
+    refuse(FIELDS[field], KEY, field)
     with pytest.raises(InvalidFieldError, match="revoke it") as refused:
-        parse(KEY)
+        FIELDS[field](KEY)
     assert KEY[4:] not in str(refused.value)
 
 

@@ -137,6 +137,18 @@ async def test_everybody_reviews_their_own_keys_on_all_pages_and_the_operator_ev
 
 
 @pytest.mark.anyio
+async def test_the_operator_hears_of_no_key_that_made_one_which_has_ended_since(world: World) -> None:
+    maker = await world.principal()
+    made, _ = await world.ring.manager.create_key(maker, name="x", requested=RequestedGrant())
+    await world.ring.administration.revoke_key(made.key_id, reason=None)
+    world.clock.advance(days=31)
+    (key,) = await world.ring.administration.list_keys("ada")
+    await world.ring.store.record_use({prefix_of(key): Use(1, world.clock.now)})
+    assert await world.ring.administration.review_keys() == []
+    assert await world.ring.manager.review_keys(Person("ada")) == []
+
+
+@pytest.mark.anyio
 async def test_a_review_needs_the_right_to_read(world: World) -> None:
     principal = await world.principal(requested=RequestedGrant(frozenset({"x"})))
     with pytest.raises(NotPermittedError, match="keys:read"):

@@ -1,4 +1,4 @@
-"""Tries a parser, or all of them in turns, on what atheris makes up, guided by which lines it reaches."""
+"""Tries some parsers in turns, or all of them, on what atheris makes up, guided by which lines it reaches."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("target", help="The name of a parser, or 'all'.")
+    parser.add_argument("targets", nargs="+", help="Names of parsers, or 'all'.")
     parser.add_argument("--seconds", type=int, default=120, help="For each.")
     parser.add_argument("--corpus", type=Path, help="A folder in which what was found is kept and gone on from.")
     asked = parser.parse_args()
@@ -18,7 +18,7 @@ def main() -> int:
     with atheris.instrument_imports(include=["mcp_keys_server"]):
         from tests.fuzz.parsers import parsers
     failed = []
-    for chosen in parsers(asked.target):
+    for chosen in (each for target in asked.targets for each in parsers(target)):
         with tempfile.TemporaryDirectory() as scratch:
             corpus = (asked.corpus or Path(scratch)) / chosen.name
             corpus.mkdir(parents=True, exist_ok=True)

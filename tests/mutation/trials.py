@@ -1,0 +1,88 @@
+"""Mutants on trial: each against the tests that could notice it, until one does."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mutation import fresh
+from tests.mutation.choice import tests_for
+from tests.mutation.forks import BROKE_DOWN, in_forks
+from tests.mutation.mutants import Mutant
+from tests.mutation.suite import NOTICED, Known, Suite
+
+LIMITS = {"of_processor": 30.0, "of_clock": 150.0}
+"""Seconds for one mutant: who takes longer hangs, which is noticed too."""
+NO_LIMITS = {"of_processor": 86_400.0, "of_clock": 86_400.0}
+
+Outcomes = dict[tuple[str, str], str]
+"""What became of each, by its module and its name."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Of mutants of a package, with tests of it."""
+
+    package: Path
+    tests: Sequence[str]
+    at_once: int
+    known: Path
+    """A file for what is known of the tests, which is used again when it is there."""
+    told: Path
+    """A file for what became of those whose tests were collected in another process."""
+
+    def hold(self, mutants: Sequence[Mutant]) -> Outcomes:
+        """Each of them. Nothing of the package may have been imported."""
+        fresh.import_what_others_made()
+        within = [mutant for mutant in mutants if mutant.function is not None]
+        at_import = [mutant for mutant in mutants if mutant.function is None]
+        for _ in in_forks([within], self._hold_within, at_once=1, **NO_LIMITS):
+            pass
+        outcomes = {(module, name): outcome for module, name, outcome in _lines(self.told)}
+        return outcomes | {self._key(mutant): outcome for mutant, outcome in self._at_import(at_import)}
+
+    def _hold_within(self, mutants: Sequence[Mutant]) -> int:
+        def run(suite: Suite) -> None:
+            if not self.known.exists():
+                suite.measure(self.known)
+            chosen = self._chosen(mutants)
+            with self.told.open("w", buffering=1) as told:
+                for mutant, code in in_forks(
+                    mutants, lambda it: suite.notices(it, chosen[it]), at_once=self.at_once, **LIMITS
+                ):
+                    told.write(f"{json.dumps([*self._key(mutant), self._outcome(mutant, code, chosen[mutant])])}\n")
+
+        return pytest.main([*fresh.OPTIONS, *self.tests], plugins=[Suite(self.package, run)])
+
+    def _at_import(self, mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, str]]:
+        chosen = self._chosen(mutants)
+        for mutant, code in in_forks(
+            mutants, lambda it: fresh.notices(it, self._dotted(it), chosen[it]), at_once=self.at_once, **LIMITS
+        ):
+            yield mutant, self._outcome(mutant, code, chosen[mutant])
+
+    def _chosen(self, mutants: Sequence[Mutant]) -> dict[Mutant, list[str]]:
+        known = [Known(**about) for about in _lines(self.known)]
+        return {mutant: tests_for(mutant, known, self.package) for mutant in mutants}
+
+    def _outcome(self, mutant: Mutant, code: int | None, tests: Sequence[str]) -> str:
+        named = {None: "timed out", NOTICED: "killed", BROKE_DOWN: "broke down"}
+        outcome = named.get(code, "survived") if tests else "survived"
+        if outcome != "killed":
+            sys.stderr.write(f"{outcome}: {':'.join(self._key(mutant))} (line {mutant.lines.start})\n")
+        return outcome
+
+    def _key(self, mutant: Mutant) -> tuple[str, str]:
+        return str(mutant.path.relative_to(self.package)), mutant.name
+
+    def _dotted(self, mutant: Mutant) -> str:
+        parts = mutant.path.relative_to(self.package.parent).with_suffix("").parts
+        return ".".join(parts).removesuffix(".__init__")
+
+
+def _lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
