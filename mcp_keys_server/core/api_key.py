@@ -25,7 +25,7 @@ _IMPORTED_SHAPE = re.compile(r"(?P<tag>mhu_|fm_)[A-Za-z0-9_-]{43}")
 _LONG_WORD = re.compile(r"(?P<escape>\\u[0-9a-f]{4}|\\[bfnrt])?(?P<word>[A-Za-z0-9_-]{46,})")
 # Wider than the shapes, so that a key with a few characters too many or too few is covered as well.
 _LIKE_A_KEY = re.compile(r"([a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{8})[A-Za-z0-9_-]{24,}")
-_LIKE_A_KEY_HASH = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{8,}|\bsha256:[0-9a-f]{8,}")
+_LIKE_A_KEY_HASH = re.compile(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{8,}|sha256:[0-9a-f]{8,}")
 
 
 def prefix_of(plaintext: str) -> str:

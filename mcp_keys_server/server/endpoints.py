@@ -4,12 +4,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp_types import HEADER_MISMATCH
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mcp_keys_server.auth.answers import WRONG_ENDPOINT, lacks_scopes, only, too_many
-from mcp_keys_server.auth.guard import client_address, principal_of
+from mcp_keys_server.auth.answers import WRONG_ENDPOINT, lacks_scopes, only, refusal, too_many
+from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import only_while_open
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.auth.token_verifier import access_token
@@ -20,6 +23,8 @@ from mcp_keys_server.server.addresses import endpoint_path
 logger = logging.getLogger(__name__)
 
 LONGEST_LOGGED_PATH = 200
+_OF_MCP: Final = b"mcp-"
+_NOT_ASCII: Final = refusal(400, "A header of MCP holds letters that are not ASCII.", code=HEADER_MISMATCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,9 @@ class Endpoints:
         if seconds:
             logger.info("refused: too many calls key_id=%s user_id=%s", principal.key_id, principal.user_id)
             await too_many(seconds)(scope, receive, send)
+            return
+        if any(name.startswith(_OF_MCP) and not value.isascii() for name, value in scope["headers"]):
+            await _NOT_ASCII(scope, receive, send)  # the SDK would break down in unwrapping it
             return
         logger.debug("accepted: key_id=%s user_id=%s alias=%s", principal.key_id, principal.user_id, alias)
         only_while_open(alias)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 import mcp_keys_server
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.core.errors import (
     InvalidApiKeyError,
     InvalidFieldError,
@@ -33,6 +33,7 @@ from mcp_keys_server.core.errors import (
     NotRotatableError,
     StoreUnavailableError,
     TooBusyError,
+    TooManyChangesError,
     TooManyKeysError,
 )
 from mcp_keys_server.core.grant import KEYS_ALIAS, Grant
@@ -73,13 +74,14 @@ _SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
     InvalidFieldError: None,
     NotPermittedError: None,
     KeyNoLongerGoodError: None,
+    TooManyChangesError: None,
     TooManyKeysError: None,
     NotRotatableError: None,
     KeyFileError: None,
     KeyNotFoundError: "key_id: you have no key with this id; list_keys shows the ids of your keys",
     StoreUnavailableError: "The key database does not answer at the moment. Try again in a few seconds; "
     "if this was to change something, list_keys shows whether it did.",
-    TooBusyError: "Many keys from an earlier system are being checked for the first time. Try again in a few seconds.",
+    TooBusyError: "Many keys are being checked for the first time. Try again in a few seconds.",
     InvalidApiKeyError: "The API key with which this program was started is no longer valid (expired or revoked). "
     "Put a valid one into MCP_KEYS_API_KEY and start it again.",
 }

@@ -173,7 +173,8 @@ def test_a_key_hash_is_taken_out() -> None:
 def test_the_hash_of_an_imported_key_is_taken_out() -> None:
     digits = secrets.token_hex(32)
     for key_hash in (f"sha256:{digits}", f"imported:$2b$12${digits[:53]}"):
-        assert digits[:20] not in redact(f"UPDATE secrets SET key_hash = '{key_hash}'")
+        for before in ("'", "\\n", "0"):
+            assert digits[:20] not in redact(f"UPDATE secrets SET key_hash = {before}{key_hash}'")
 
 
 def test_ordinary_text_is_left_alone() -> None:

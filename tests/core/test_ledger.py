@@ -435,7 +435,13 @@ def test_what_is_no_head_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spelling", ["2026-11-21 12:00:00.000000+00:00", "2026-11-21T12:00:00Z", "20261121T120000+0000"]
+    "spelling",
+    [
+        "2026-11-21 12:00:00.000000+00:00",
+        "2026-11-21T12:00:00Z",
+        "20261121T120000+0000",
+        "9999-12-31T23:59:59.000000-14:00",  # beyond the calendar
+    ],
 )
 async def test_a_moment_in_another_spelling_is_a_change_too(sqlite_world: World, spelling: str) -> None:
     world = sqlite_world

@@ -75,6 +75,15 @@ async def test_only_post_is_answered(world: World, http: httpx2.AsyncClient, met
     assert (await http.request(method, "/u/ada/keys/mcp")).status_code == 401
 
 
+async def test_a_header_of_mcp_in_other_letters_is_a_bad_request(world: World, http: httpx2.AsyncClient) -> None:
+    _, key = await world.key()
+    good = (await post(http, key, modern=True)).request
+    headers = [(name, value) for name, value in good.headers.raw if name.lower() != b"mcp-name"]
+    sent = [*headers, (b"mcp-name", "=?base64?é?=".encode())]
+    answer = await http.post("/u/ada/keys/mcp", headers=sent, content=good.content)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, -32020)
+
+
 async def test_a_session_id_is_neither_given_nor_asked_for(world: World, http: httpx2.AsyncClient) -> None:
     _, key = await world.key()
     answer = await post(http, key, headers={"mcp-session-id": "made up"})

@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from mcp_keys_server.auth.answers import SECONDS_TO_RETRY_AFTER
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.counters import Counters
@@ -26,6 +26,7 @@ from mcp_keys_server.core.errors import (
     NotPermittedError,
     StoreUnavailableError,
     TooBusyError,
+    TooManyChangesError,
 )
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.host_policy import HostPolicy
@@ -54,7 +55,7 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
     TooBusyError: (
         503,
         "Try again in a moment",
-        "Many keys from an earlier system are being checked for the first time, and yours waits for that.",
+        "Many keys are being checked for the first time, and yours waits for that.",
     ),
     UnknownPersonError: (
         403,
@@ -69,6 +70,7 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
     ),
     NotPermittedError: (403, "Your key may not do this", None),
     KeyNoLongerGoodError: (403, "Your key may not do this", None),
+    TooManyChangesError: (429, "Not so fast", None),
     InvalidFieldError: (404, "There is nothing here", "This address is mistyped or cut off."),
 }
 
@@ -106,6 +108,8 @@ async def _explain(request: Request, error: Exception) -> Response:
     answer = page("message.html", status, heading=heading, text=text or f"{error}.")
     if status == 503:  # noqa: PLR2004
         answer.headers["retry-after"] = str(SECONDS_TO_RETRY_AFTER)
+    if isinstance(error, TooManyChangesError):
+        answer.headers["retry-after"] = str(error.seconds)
     return answer
 
 

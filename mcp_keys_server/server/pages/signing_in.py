@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from mcp_keys_server.auth.guard import client_address
-from mcp_keys_server.auth.throttle import Throttle, network_of
+from mcp_keys_server.auth.network_address import client_address
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import InvalidApiKeyError, NotPermittedError
+from mcp_keys_server.core.networks import network_of
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.server.pages.forms import form_route, read_form
 from mcp_keys_server.server.pages.rendering import page

@@ -30,7 +30,8 @@ class PostgresUrl:
         try:
             parts = urlsplit(text)
             asked = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        except ValueError:
+            others = urlencode([(name, value) for name, value in asked if name != "schema"], quote_via=quote)
+        except ValueError:  # also of bytes of a command line that are no text
             raise InvalidFieldError("database", "a URL such as postgresql://USER@HOST/DATABASE") from None
         if parts.scheme not in _SCHEMES:
             raise InvalidFieldError("database", "the path of a file, or a URL that starts with postgresql://")
@@ -49,13 +50,20 @@ class PostgresUrl:
         self.schema = dict(asked).get("schema", OUR_SCHEMA)
         if not _SCHEMA.fullmatch(self.schema) or self.schema.startswith("pg_"):
             raise InvalidFieldError("database", "its schema: a lower-case name of letters, digits and '_'")
-        others = [(name, value) for name, value in asked if name != "schema"]
-        self._dsn = urlunsplit(parts._replace(query=urlencode(others, quote_via=quote)))
+        self._dsn = urlunsplit(parts._replace(query=others))
         self._shown = f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}"
 
     def reveal(self) -> str:
         """The URL for the driver, with its password and without the schema."""
         return self._dsn
+
+    def reveal_each(self) -> list[str]:
+        """The same for each of the hosts that it names, so that all of them can be asked at once."""
+        parts = urlsplit(self._dsn)
+        user, at, hosts = parts.netloc.rpartition("@")
+        if {"host", "port"} & dict(parse_qsl(parts.query)).keys():
+            return [self._dsn]  # these are lists of their own, which the driver makes sense of
+        return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
 
     @property
     def shown(self) -> str:

@@ -21,13 +21,14 @@ from mcp_keys_server.stores.sql.database import Row, Writes
 from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.live_records import LiveRecords
+from mcp_keys_server.stores.sqlite.opened_file import OpenedFile
 from mcp_keys_server.stores.sqlite.statements import READ_META
 from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction, fetch
 
 SECONDS_TO_WAIT_FOR_A_WRITER = 5
 SECONDS_TO_WAIT_ON_THE_LOOP = 0.1
 
-TROUBLE = (sqlite3.Error, OSError, ValueError)
+TROUBLE = (sqlite3.Error, OSError, ValueError, OverflowError)
 """What the driver and the system say, and what a damaged row gives rise to."""
 
 Result = TypeVar("Result")
@@ -79,7 +80,7 @@ class SqliteConnections:
         self.checksum_secret = checksum_secret
         self._writer = writer
         self._reader = reader
-        self._file = sqlite_file.OpenedFile(path)
+        self._file = OpenedFile(path)
         self.live = LiveRecords(live, self._file)
         self._turn = asyncio.Lock()
         self._writes = Writes()
@@ -114,8 +115,11 @@ class SqliteConnections:
         with _trouble_named():
             async with self._turn_to_write():
                 self._file.check()
-                await self._writer.execute("BEGIN IMMEDIATE")
+                self._file.check_beside()
                 try:
+                    if self._writer.in_transaction:  # one whose rollback has failed, too
+                        await self._writer.rollback()
+                    await self._writer.execute("BEGIN IMMEDIATE")
                     with self._writes.changing():
                         result = await work(SqliteTransaction(self._writer))
                         await self._writer.execute("COMMIT")

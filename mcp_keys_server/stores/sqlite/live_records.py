@@ -6,7 +6,7 @@ from typing import Final
 
 from mcp_keys_server.core.records import SecretRecord
 from mcp_keys_server.stores.sql import rows
-from mcp_keys_server.stores.sqlite.file import OpenedFile
+from mcp_keys_server.stores.sqlite.opened_file import OpenedFile
 from mcp_keys_server.stores.sqlite.statements import DATA_VERSION, READ_SECRET
 
 MOST_REMEMBERED: Final = 10_000
@@ -16,8 +16,7 @@ class LiveRecords:
     """A look-up takes a few microseconds, less than handing it to another thread and back, and in WAL mode a reader
     never waits for a writer.
 
-    The caller names the trouble (``sqlite3.Error``, ``OSError``, ``ValueError``), because a context manager here would
-    take a tenth of the time of a look-up.
+    The caller names the trouble, because a context manager here would take a tenth of the time of a look-up.
     """
 
     def __init__(self, connection: sqlite3.Connection, file: OpenedFile) -> None:

@@ -65,8 +65,9 @@ def followed_entry(row: Row) -> Entry:
     number, *texts, digest = row
     try:
         found = rows.entry((number, *(None if text is None else text.decode() for text in texts), digest))
-    except ValueError as error:
+        written = rows.to_text(found.event.at)
+    except (ValueError, OverflowError) as error:  # of a time that is beyond the calendar in UTC
         raise BrokenLedgerError(f"entry {number} was changed: {error}") from error
-    if texts[1].decode() != rows.to_text(found.event.at):  # other spellings of the same moment have the same digest
+    if texts[1].decode() != written:  # other spellings of the same moment have the same digest
         raise BrokenLedgerError(f"entry {number} was changed: its time is written in another way")
     return found

@@ -185,3 +185,6 @@ async def test_a_damaged_claim_or_session_is_the_stores_trouble_and_never_access
             await holdings_of(store)
         with pytest.raises(StoreUnavailableError):
             await world.ring.sessions.principal(token)
+    world.sql(f"UPDATE claims SET lapses_at = '2099-01-01T00:00:00Z', overlap_seconds = {2**62}")
+    with pytest.raises(StoreUnavailableError):
+        await store.find_invitation(b"digest")

@@ -118,7 +118,7 @@ class RelayedHeaders:
 def _readings(value: bytes) -> Iterable[str]:
     """What others may read in it: as it stands, out of the wrapping of MCP, out of that of addresses."""
     text = value.decode("latin-1")
-    return text, decode_header_value(text) or "", unquote(text)
+    return text, _decoded(value) or "", unquote(text)
 
 
 def _of_message(message: Message, headers: Headers) -> Headers:
@@ -138,10 +138,15 @@ def _of_message(message: Message, headers: Headers) -> Headers:
         except UnicodeEncodeError:
             raise TroubleError(Trouble.HEADER_MISMATCH) from None
     sent = {name: value for name, value in headers if name in made}
-    if any(decode_header_value(value.decode("latin-1")) != _decoded(made[name]) for name, value in sent.items()):
+    if any(_decoded(value) != _decoded(made[name]) for name, value in sent.items()):
         raise TroubleError(Trouble.HEADER_MISMATCH)
     return [(name, made[name]) for name in sent]
 
 
 def _decoded(value: bytes) -> str | None:
-    return decode_header_value(value.decode("ascii"))
+    try:
+        return decode_header_value(value.decode("latin-1"))
+    except (
+        ValueError
+    ):  # of letters in the wrapping that are no ASCII; the SDK itself looks for those that are no base64
+        return None

@@ -293,6 +293,7 @@ async def test_modern_headers_that_say_something_else_are_refused() -> None:
             {"mcp_method": "tools/list", "mcp_name": "read"},
             {"mcp_method": "tools/call", "mcp_name": "write"},
             {"mcp_method": "tools/call", "mcp_name": "=?base64?%?="},
+            {"mcp_method": "tools/call", "mcp_name": "=?base64?é?="},
         ):
             answer = await gateway.ask(call("read"), mcp_protocol_version=MODERN, **headers)
             assert (answer.status, answer.code, answer.json["id"]) == (400, -32020, 1)
