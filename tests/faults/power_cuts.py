@@ -58,13 +58,13 @@ class Plan:
             case 1:  # amid a checkpoint: nothing else writes to the database itself
                 return cls((Cut(chance.randrange(1, 60), DATABASE),))
             case 2:  # and once more amid the first steps with what is left
-                return cls((anywhere, Cut(chance.randrange(1, 60))))
+                return cls((anywhere, Cut(chance.randrange(1, 25))))
             case 3:
-                return cls((anywhere, Cut(chance.randrange(1, 30), DATABASE), Cut(chance.randrange(1, 60))))
+                return cls((anywhere, Cut(chance.randrange(1, 30), DATABASE), Cut(chance.randrange(1, 25))))
             case 4:
-                return cls((Cut(chance.randrange(1, 400)),), beginning="nothing")
+                return cls((Cut(chance.randrange(1, 250)),), beginning="nothing")
             case _:
-                return cls((Cut(chance.randrange(1, 400)),), beginning="the first schema")
+                return cls((Cut(chance.randrange(1, 120)),), beginning="the first schema")
 
 
 @dataclass

@@ -18,7 +18,7 @@ async def test_what_was_acknowledged_outlasts_losses_of_power(kept: float, tmp_p
 
 async def test_a_database_that_does_not_sync_each_commit_is_found_out(tmp_path: Path) -> None:
     """That nothing is found with the product's own setting means something."""
-    outcome = await PowerCuts(tmp_path, kept=0.5, seed=SEED, instead=synchronous("NORMAL")).run(10)
+    outcome = await PowerCuts(tmp_path, kept=0.5, seed=SEED, instead=synchronous("NORMAL")).run(20)
     assert outcome.bad_rounds / outcome.rounds >= 0.3
     assert outcome.verdict.lost_creates + outcome.verdict.lost_secrets
     assert outcome.verdict.undone_ends
