@@ -61,13 +61,13 @@ class Pair:
     async def lose(self, loss: Loss) -> None:
         if loss is Loss.HUNG:
             self._hung.enter_context(self.primary.frozen())
-        else:
-            await anyio.to_thread.run_sync(self.primary.kill)
+            return
+        await anyio.to_thread.run_sync(self.primary.kill)
+        if not self.standby.is_running():
+            await anyio.to_thread.run_sync(self.standby.start)
 
     async def promote(self) -> None:
         self.standby.configure(synchronous_standby_names="")  # or else it waits for one of its own
-        if not self.standby.is_running():
-            await anyio.to_thread.run_sync(self.standby.start)
         await anyio.to_thread.run_sync(self.standby.promote)
         self.primary, self.standby = self.standby, self.primary
         self._stands_by = False
