@@ -99,3 +99,10 @@ async def test_where_none_can_be_kept_everything_else_goes_on(sqlite_world: Worl
     reserve = Reserve(Path(sqlite_world.address))
     reserve.keep()
     assert (reserve.is_whole, sqlite_world.database.folder.joinpath("elsewhere").stat().st_size) == (False, 0)
+
+
+def test_what_is_not_there_gives_no_room(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "keys.db")
+    assert not reserve.give_up()
+    reserve.keep()
+    assert (reserve.give_up(), reserve.give_up()) == (True, False)
