@@ -57,6 +57,10 @@ class Application:
                 await send(START)
                 for _ in range(100):
                     await send({"type": "http.response.body", "body": MUCH, "more_body": True})
+            case "/much":
+                await send(START)
+                await send({"type": "http.response.body", "body": MUCH})
+                return
             case "/waits":
                 await self.go_on.wait()
             case _:
@@ -170,10 +174,19 @@ async def test_so_is_who_does_not_finish_the_next_one() -> None:
             assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"200", *told], what
 
 
-async def test_the_rest_of_a_request_that_is_refused_unread_is_not_waited_for_either() -> None:
+ANSWERED = {
+    "refused unread": POST % b"/refuses" + b"12345",
+    "a part of the headers after a stream": GET % b"/streams" + b"GET / HTTP/1.1\r\n",
+    "a part of the body after a stream": GET % b"/streams" + POST % b"/" + b"12345",
+}
+
+
+async def test_nobody_is_told_amid_another_answer_or_after_it() -> None:
     async with site() as here:
-        (got,) = (await here.sent_and_received({"": POST % b"/refuses" + b"12345"})).values()
-        assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"200"]
+        for what, got in (await here.sent_and_received(ANSWERED)).items():
+            assert re.findall(rb"HTTP/1.1 (\d+)", got) == [b"200"], what
+        await here.until_ended(len(ANSWERED))
+    assert not here.server.server_state.tasks
 
 
 async def test_what_comes_bit_by_bit_is_as_slow() -> None:
@@ -230,16 +243,12 @@ async def test_who_takes_nothing_of_what_is_sent_is_dropped_and_the_sending_ends
 
 
 async def test_who_takes_nothing_of_the_last_word_is_dropped_too() -> None:
-    """It is closed by then, which waits for all to be taken."""
+    """It is answered and closed by then, which waits for all to be taken."""
     async with site() as here:
-        with closing(await here.connect(GET % b"/floods", room=4096)):
-            await here.until_connections(1)
-            (connection,) = here.server.server_state.connections
-            while not connection.transport.get_write_buffer_size():
-                await asyncio.sleep(0.01)
-            connection.transport.close()
-            await here.until_connections(0)
+        with closing(await here.connect(b"GET /much HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", room=4096)):
             await here.until_ended(1)
+            await here.until_connections(1)
+            await here.until_connections(0)
 
 
 async def test_who_takes_a_little_now_and_then_is_kept() -> None:
@@ -267,10 +276,18 @@ async def test_of_all_that_are_dropped_at_a_time_there_is_one_line(caplog: pytes
 
 async def test_whoever_leaves_with_several_requests_open_leaves_none_behind() -> None:
     async with site(dict.fromkeys(Owed, inf)) as here:
-        client = await here.connect(GET % b"/streams" + GET % b"/streams" + GET % b"/streams")
-        await here.until_connections(1)
+        client = await here.connect(GET % b"/" + GET % b"/")
+        loop = asyncio.get_running_loop()
+        got = b""
+        while got.count(b"HTTP/1.1 200 OK") < 2:  # which are nobody's concern any more
+            got += await loop.sock_recv(client, 65_536)
+        await loop.sock_sendall(client, GET % b"/streams" + GET % b"/streams" + GET % b"/streams")
+        with anyio.fail_after(60):
+            while here.application.begun < 3:
+                await asyncio.sleep(0.01)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
         await here.until_connections(0)
-        await here.until_ended(1)
+        await here.until_ended(3)
+        assert here.application.saw_the_client_go == 1
         assert not here.server.server_state.tasks
