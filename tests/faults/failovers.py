@@ -21,7 +21,7 @@ from mcp_keys_server import KeyRing
 from tests.faults import load
 from tests.faults.callers import Callers, calling
 from tests.faults.long_form import asked_for, tell
-from tests.faults.outages import History, judge, kept_if_it_fails, replicas
+from tests.faults.outages import WITHOUT_TLS, History, judge, kept_if_it_fails, replicas
 from tests.postgres_server import PostgresServer, a_postgres_server, a_standby
 
 REFUSED_EACH_TIME: Final = 8
@@ -40,7 +40,7 @@ class Loss(Enum):
 class Pair:
     def __init__(self, primary: PostgresServer, standby: PostgresServer, *, synchronous: bool = True) -> None:
         both = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
-        self.url: Final = primary.url().replace(f"127.0.0.1:{primary.port}", both)
+        self.url: Final = primary.url(query=WITHOUT_TLS).replace(f"127.0.0.1:{primary.port}", both)
         self.primary, self.standby = primary, standby
         self._synchronous = synchronous
         self._stands_by = True

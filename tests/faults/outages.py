@@ -21,6 +21,8 @@ from mcp_keys_server.core.key_manager import CLAIM_LIFE
 from mcp_keys_server.core.ledger import BrokenLedgerError
 
 REPLICAS: Final = 2
+WITHOUT_TLS: Final = "?sslmode=disable"
+"""Cut short while it asks for TLS, the driver leaves an error behind that nobody retrieves."""
 
 
 @dataclass

@@ -14,7 +14,7 @@ import anyio.to_thread
 from mcp_keys_server import KeyRing
 from tests.faults import load
 from tests.faults.long_form import asked_for, tell
-from tests.faults.outages import History, judge
+from tests.faults.outages import WITHOUT_TLS, History, judge
 from tests.postgres_server import PostgresServer, a_postgres_server
 
 
@@ -25,7 +25,7 @@ async def run(server: PostgresServer, *, operations: int, restarts: int) -> Hist
         await anyio.to_thread.run_sync(server.restart)
         return time.monotonic()
 
-    return await load.run(server.url(), restart, operations=operations, faults=restarts)
+    return await load.run(server.url(query=WITHOUT_TLS), restart, operations=operations, faults=restarts)
 
 
 async def _main() -> int:

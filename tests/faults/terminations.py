@@ -15,7 +15,7 @@ from mcp_keys_server import KeyRing
 from tests.faults import load
 from tests.faults.callers import calling
 from tests.faults.long_form import asked_for, tell
-from tests.faults.outages import History, judge, kept_if_it_fails, replicas
+from tests.faults.outages import WITHOUT_TLS, History, judge, kept_if_it_fails, replicas
 from tests.postgres_server import PostgresServer, a_postgres_server
 
 END_ONE = """
@@ -30,7 +30,7 @@ async def run(server: PostgresServer, *, operations: int, terminations: int) -> 
     other = await asyncpg.connect(server.url())
     with kept_if_it_fails(history):
         async with (
-            replicas(server.url()) as rings,
+            replicas(server.url(query=WITHOUT_TLS)) as rings,
             load.living(history, rings),
             calling(history, rings),
         ):
