@@ -47,7 +47,7 @@ class History:
         kept: dict[str, object] = {}
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, dict):
+            if value is self.handed_over:
                 value = {prefix_of(plaintext): key_id for plaintext, key_id in value.items()}
             elif isinstance(value, set):
                 value = sorted(prefix_of(one) if one in self.handed_over else one for one in value)

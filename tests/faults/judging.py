@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from mcp_keys_server import InvalidApiKeyError, KeyRing, KeyStatus, open_key_ring
 from mcp_keys_server.core.clock import utc_now
@@ -38,15 +38,14 @@ class Verdict:
     problems: tuple[str, ...] = ()
     """Failed requests, and what is wrong with its pages, its references, its guards or its ledger."""
 
+    FINE: ClassVar[tuple[str, ...]] = ("acknowledged", "unknown", "ghosts")
+    """What may be more than none."""
+
     @property
     def wrong(self) -> dict[str, object]:
         """What is not as it should be."""
-        fine = ("acknowledged", "unknown", "ghosts")
-        return {
-            one.name: getattr(self, one.name)
-            for one in fields(self)
-            if one.name not in fine and getattr(self, one.name)
-        }
+        found = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in self.FINE}
+        return {name: value for name, value in found.items() if value}
 
     def __add__(self, other: Self) -> "Verdict":
         return Verdict(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(self)))

@@ -1,7 +1,6 @@
 """People who make, claim, use and revoke keys through several replicas while something is broken, again and again."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from mcp_keys_server import InvalidApiKeyError, KeyRing, RequestedGrant, StoreUn
 from mcp_keys_server.core.errors import McpKeysError
 from mcp_keys_server.core.records import Person
 from tests.faults.outages import History, kept_if_it_fails, replicas
+from tests.faults.report import tell
 
 USERS: Final = 24
 """Each does one thing after the other, through one of the replicas."""
@@ -41,7 +41,7 @@ async def repeat(history: History, rings: Sequence[KeyRing], break_it: Break, *,
         await until_ready(rings)
         history.slowest_return = max(history.slowest_return, time.monotonic() - back)
         history.faults = number
-        _tell(f"\r{number} faults, {history.acknowledged} acknowledged, {history.unknown} unknown ")
+        tell(f"{number} faults, {history.acknowledged} acknowledged, {history.unknown} unknown")
     await until_acknowledged(history, operations)
 
 
@@ -99,11 +99,11 @@ async def _live_once(history: History, ring: KeyRing, other: KeyRing, person: Pe
         history.created.add(asked.key_id)
         history.acknowledge("created", about)
         _, key = await ring.manager.claim_key(person, key_id=asked.key_id, claimed_from=None)
-        history.claimed[asked.key_id] = key.reveal()
+        history.handed_over[key.reveal()] = asked.key_id
         history.acknowledge("claimed", about)
         await other.verifier.verify(key.reveal())
         history.acknowledge("verified", about)
-        if len(history.claimed) % ONE_STAYS_OF == 0:
+        if len(history.handed_over) % ONE_STAYS_OF == 0:
             return
         history.perhaps_revoked.add(asked.key_id)
         await ring.manager.revoke_key(person, key_id=asked.key_id, reason=None)
@@ -120,11 +120,5 @@ async def _live_once(history: History, ring: KeyRing, other: KeyRing, person: Pe
     except InvalidApiKeyError:
         history.acknowledge("refused", about)
     else:
-        history.accepted_after_revocation.add(asked.key_id)
+        history.accepted_after_end.add(key.reveal())
         history.note("accepted", about)
-
-
-def _tell(progress: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(progress)
-        sys.stderr.flush()

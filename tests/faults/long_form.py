@@ -1,12 +1,12 @@
 """What the harnesses have in common when they run for long: how they are asked, and how they tell what they found."""
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from tests.faults.outages import History, Verdict
+from tests.faults.report import give
 
 
 def asked_for(program: str, description: str | None, *, faults: int, operations: int) -> argparse.Namespace:
@@ -20,11 +20,8 @@ def asked_for(program: str, description: str | None, *, faults: int, operations:
 
 def tell(verdict: Verdict, history: History, out: Path | None) -> int:
     """The exit code; of a bad run the history is kept."""
-    text = json.dumps(asdict(verdict), indent=2)
-    sys.stdout.write(f"{text}\n")
-    if out is not None:
-        out.write_text(f"{text}\n")
-    if verdict.is_good:
+    give(asdict(verdict), out)
+    if not verdict.wrong:
         return 0
     kept = history.keep(out and out.with_suffix(".history.json"))
     sys.stdout.write(f"The history is in {kept}\n")

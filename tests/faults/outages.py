@@ -1,24 +1,18 @@
-"""What was acknowledged while something was broken, and the judge of what is left of it.
+"""What was acknowledged while PostgreSQL was broken, and what callers met meanwhile."""
 
-What was acknowledged must hold afterwards. What was not is unknown, which is something else than failed: it may have
-been done all the same, and must open nothing.
-"""
-
-import json
 import os
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
-from mcp_keys_server import InvalidApiKeyError, KeyRing, KeyStatus, open_key_ring
-from mcp_keys_server.core.clock import utc_now
+from mcp_keys_server import KeyRing, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
-from mcp_keys_server.core.key_manager import CLAIM_LIFE
-from mcp_keys_server.core.ledger import BrokenLedgerError
+from mcp_keys_server.stores.postgres.url import PostgresUrl
+from tests.faults import history, judging
 
 REPLICAS: Final = 2
 WITHOUT_TLS: Final = "?sslmode=disable"
@@ -26,19 +20,9 @@ WITHOUT_TLS: Final = "?sslmode=disable"
 
 
 @dataclass
-class History:
-    """What was acknowledged, and what may have been done all the same."""
-
-    created: set[str] = field(default_factory=set)
-    claimed: dict[str, str] = field(default_factory=dict)
-    """The plaintexts, by key id."""
-    revoked: set[str] = field(default_factory=set)
-    perhaps_revoked: set[str] = field(default_factory=set)
-    accepted_after_revocation: set[str] = field(default_factory=set)
+class History(history.History):
     denied: set[str] = field(default_factory=set)
     """What was refused, or not found, though all that it needs was acknowledged."""
-    acknowledged: int = 0
-    unknown: int = 0
     faults: int = 0
     slowest_return: float = 0.0
     """Seconds from when the database was back until every replica was ready."""
@@ -59,52 +43,44 @@ class History:
     def note(self, what: str, about: str = "") -> None:
         self.steps.append((round(time.monotonic(), 4), what, about))
 
-    def keep(self, file: Path | None = None) -> Path:
-        """Written down for whoever looks into it, without the plaintexts of keys."""
-        if file is None:
+    def keep(self, path: Path | None = None) -> Path:
+        if path is None:
             handle, name = tempfile.mkstemp(prefix="mcp-keys-history-", suffix=".json")
             os.close(handle)
-            file = Path(name)
-        file.write_text(json.dumps(asdict(self) | {"claimed": sorted(self.claimed)}, default=sorted))
-        return file
+            path = Path(name)
+        return super().keep(path)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    acknowledged: int
-    unknown: int
-    faults: int
-    slowest_return_seconds: float
-    lost_creates: int
-    lost_claims: int
-    undone_revocations: int
-    accepted_after_revocation: int
-    denied: int
-    ghosts: int
-    """Keys that nobody was told of, because the connection was lost after they were made."""
-    ghosts_that_open_or_stay: int
-    ledger_is_whole: bool
-    wrong_answers: int
-    refusals_while_away: int
-    slowest_refusal_seconds: float
-    slowest_end_seconds: float
+class Verdict(judging.Verdict):
+    faults: int = 0
+    denied: int = 0
+    wrong_answers: int = 0
+    refusals_while_away: int = 0
+    slowest_return_seconds: float = 0.0
+    slowest_refusal_seconds: float = 0.0
+    slowest_end_seconds: float = 0.0
+
+    FINE: ClassVar[tuple[str, ...]] = (
+        *judging.Verdict.FINE,
+        "faults",
+        "refusals_while_away",
+        "slowest_return_seconds",
+        "slowest_refusal_seconds",
+        "slowest_end_seconds",
+    )
 
     @property
     def lost(self) -> int:
-        return self.lost_creates + self.lost_claims + self.undone_revocations
-
-    @property
-    def is_good(self) -> bool:
-        undue = self.accepted_after_revocation + self.denied + self.wrong_answers + self.ghosts_that_open_or_stay
-        return self.ledger_is_whole and self.lost + undue == 0
+        return self.lost_creates + self.lost_secrets + self.undone_ends
 
 
 @contextmanager
-def kept_if_it_fails(history: History) -> Iterator[None]:
+def kept_if_it_fails(kept: History) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        error.add_note(f"The history is in {history.keep()}")
+        error.add_note(f"The history is in {kept.keep()}")
         raise
 
 
@@ -115,48 +91,16 @@ async def replicas(database: str) -> AsyncIterator[list[KeyRing]]:
         yield [await stack.enter_async_context(ring) for ring in rings]
 
 
-async def judge(database: str, history: History) -> Verdict:
+async def judge(database: str, told: History) -> Verdict:
     """What is there in the end, against what was acknowledged."""
-    async with replicas(database) as (ring, _):
-        kept = {key.key_id: key for key in await ring.administration.list_keys(None, include_ended=True)}
-        ghosts = [key for key_id, key in kept.items() if key_id not in history.created]
-        later = utc_now() + CLAIM_LIFE
-        undone = {key_id for key_id in history.revoked if key_id not in kept or kept[key_id].revoked_at is None}
-        lost_claims = set()
-        for key_id, plaintext in history.claimed.items():
-            opens = await _opens(ring, plaintext)
-            if key_id in history.revoked and opens:
-                undone.add(key_id)
-            if key_id not in history.perhaps_revoked and not opens:
-                lost_claims.add(key_id)
-        try:
-            await ring.administration.verify_events()
-            ledger_is_whole = True
-        except BrokenLedgerError:
-            ledger_is_whole = False
+    held = await judging.judge(PostgresUrl(database), told)
     return Verdict(
-        acknowledged=history.acknowledged,
-        unknown=history.unknown,
-        faults=history.faults,
-        slowest_return_seconds=round(history.slowest_return, 2),
-        lost_creates=len(history.created - kept.keys()),
-        lost_claims=len(lost_claims),
-        undone_revocations=len(undone),
-        accepted_after_revocation=len(history.accepted_after_revocation),
-        denied=len(history.denied),
-        ghosts=len(ghosts),
-        ghosts_that_open_or_stay=sum(bool(key.secrets) or key.status(later) != KeyStatus.LAPSED for key in ghosts),
-        ledger_is_whole=ledger_is_whole,
-        wrong_answers=sum(history.wrong_answers.values()),
-        refusals_while_away=history.refusals_while_away,
-        slowest_refusal_seconds=round(history.slowest_refusal, 2),
-        slowest_end_seconds=round(history.slowest_end, 2),
+        **{each.name: getattr(held, each.name) for each in fields(held)},
+        faults=told.faults,
+        denied=len(told.denied),
+        wrong_answers=sum(told.wrong_answers.values()),
+        refusals_while_away=told.refusals_while_away,
+        slowest_return_seconds=round(told.slowest_return, 2),
+        slowest_refusal_seconds=round(told.slowest_refusal, 2),
+        slowest_end_seconds=round(told.slowest_end, 2),
     )
-
-
-async def _opens(ring: KeyRing, plaintext: str) -> bool:
-    try:
-        await ring.verifier.verify(plaintext)
-    except InvalidApiKeyError:
-        return False
-    return True

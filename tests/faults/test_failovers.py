@@ -15,7 +15,7 @@ async def test_what_was_acknowledged_outlives_its_primary_and_a_standby_is_asked
     async with a_pair() as pair:
         history = await run(pair, Loss.KILLED, Loss.HUNG, operations=200)
         verdict = await judge(pair.url, history)
-    assert verdict.is_good, (verdict, history.wrong_answers, history.keep())
+    assert not verdict.wrong, (verdict, history.wrong_answers, history.keep())
     assert (verdict.faults, verdict.unknown > 0, verdict.refusals_while_away > 0) == (2, True, True)
 
 
@@ -35,4 +35,4 @@ async def test_a_standby_that_is_asked_or_does_not_have_what_was_acknowledged_is
         verdict = await judge(pair.url, history)
     assert verdict.lost > 0
     assert history.wrong_answers.keys() & {"good: 200", "revoked: 401"}
-    assert not verdict.is_good
+    assert verdict.wrong

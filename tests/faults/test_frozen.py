@@ -15,7 +15,7 @@ async def test_while_the_server_stands_still_nobody_is_let_in_or_told_that_a_goo
     with a_postgres_server() as server:
         history = await run(server, operations=200, freezes=1)
         verdict = await judge(server.url(), history)
-    assert verdict.is_good, (verdict, history.wrong_answers, history.keep())
+    assert not verdict.wrong, (verdict, history.wrong_answers, history.keep())
     assert (verdict.faults, verdict.unknown > 0, verdict.refusals_while_away > 0) == (1, True, True)
 
 
@@ -34,4 +34,4 @@ async def test_who_takes_no_answer_for_a_no_is_found_out(monkeypatch: pytest.Mon
         history = await run(server, operations=60, freezes=1)
         verdict = await judge(server.url(), history)
     assert verdict.wrong_answers > 0
-    assert not verdict.is_good
+    assert verdict.wrong

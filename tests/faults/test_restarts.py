@@ -12,7 +12,7 @@ async def test_what_was_acknowledged_outlives_restarts_and_what_was_not_opens_no
     with a_postgres_server() as server:
         history = await run(server, operations=1_200, restarts=4)
         verdict = await judge(server.url(), history)
-    assert verdict.is_good, (verdict, history.keep())
+    assert not verdict.wrong, (verdict, history.keep())
     assert (verdict.faults, verdict.acknowledged >= 1_200, verdict.unknown > 0) == (4, True, True)
 
 
@@ -26,5 +26,5 @@ async def test_a_server_that_forgets_what_it_has_confirmed_is_found_out(monkeypa
     with a_postgres_server({"synchronous_commit": "off", "wal_writer_delay": "10s"}) as server:
         history = await run(server, operations=600, restarts=3)
         verdict = await judge(server.url(), history)
-    assert not verdict.is_good
+    assert verdict.wrong
     assert verdict.lost > 0

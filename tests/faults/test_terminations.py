@@ -17,7 +17,7 @@ async def test_connections_that_are_ended_at_random_lose_nothing_and_let_nobody_
     with a_postgres_server() as server:
         history = await run(server, operations=300, terminations=25)
         verdict = await judge(server.url(), history)
-    assert verdict.is_good, (verdict, history.wrong_answers, history.keep())
+    assert not verdict.wrong, (verdict, history.wrong_answers, history.keep())
     assert (verdict.faults, verdict.unknown > 0) == (25, True)
 
 
@@ -46,4 +46,4 @@ async def test_who_acknowledges_what_was_decided_and_not_what_was_committed_is_f
         history = await run(server, operations=150, terminations=25)
         verdict = await judge(server.url(), history)
     assert verdict.lost + verdict.denied > 0
-    assert not verdict.is_good
+    assert verdict.wrong
