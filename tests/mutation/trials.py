@@ -39,11 +39,12 @@ class Trials:
         """Each of them. Nothing of the package may have been imported."""
         fresh.import_what_others_made()
         within = [mutant for mutant in mutants if mutant.function is not None]
-        at_import = [mutant for mutant in mutants if mutant.function is None]
         for _ in in_forks([within], self._hold_within, at_once=1, **NO_LIMITS):
             pass
         outcomes = {(module, name): outcome for module, name, outcome in _lines(self.told)}
-        return outcomes | {self._key(mutant): outcome for mutant, outcome in self._at_import(at_import)}
+        # Those that cannot take the place of what they are made of, such as a method without its ``super()``, too.
+        left = [mutant for mutant in mutants if outcomes.get(self._key(mutant)) in (None, "broke down")]
+        return outcomes | {self._key(mutant): outcome for mutant, outcome in self._at_import(left)}
 
     def _hold_within(self, mutants: Sequence[Mutant]) -> int:
         def run(suite: Suite) -> None:
@@ -72,7 +73,7 @@ class Trials:
     def _outcome(self, mutant: Mutant, code: int | None, tests: Sequence[str]) -> str:
         named = {None: "timed out", NOTICED: "killed", BROKE_DOWN: "broke down"}
         outcome = named.get(code, "survived") if tests else "survived"
-        if outcome != "killed":
+        if outcome in ("survived", "timed out"):
             sys.stderr.write(f"{outcome}: {':'.join(self._key(mutant))} (line {mutant.lines.start})\n")
         return outcome
 
