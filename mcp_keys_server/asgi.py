@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mcp_keys_server.auth.answers import NOT_OPENED
 from mcp_keys_server.auth.credential import CARRIERS
 from mcp_keys_server.auth.entrance import Entrance, path_as_sent
-from mcp_keys_server.auth.guard import PRINCIPAL, KeyGuard, client_address, principal_of
+from mcp_keys_server.auth.guard import PRINCIPAL, KeyGuard, principal_of
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import only_while_open
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import NotPermittedError

@@ -96,7 +96,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
                 yield KeyRing(
                     store=store,
                     verifier=verifier,
-                    manager=KeyManager(store, issuer, policy=policy, claim_life=claim_life, clock=clock),
+                    manager=KeyManager(store, issuer, counters, policy=policy, claim_life=claim_life, clock=clock),
                     administration=Administration(store, issuer, policy=policy, clock=clock),
                     invitations=Invitations(store, issuer, policy=policy, invitation_life=invitation_life, clock=clock),
                     sessions=Sessions(opened.sessions, clock=clock),

@@ -133,6 +133,13 @@ class Settings(BaseSettings):
     )
     invitation_days: float = Field(default=7, gt=0, le=90, description="How long an invitation can be used.")
     calls_per_minute: int = Field(default=600, ge=1, le=10**9, description="How many calls one key may make.")
+    changes_per_hour: int = Field(
+        default=600,
+        ge=1,
+        le=10**9,
+        description="How many changes may be made to the keys of one user, by these keys and on the pages; a key can "
+        "be revoked at any time.",
+    )
     failures_per_minute: int = Field(
         default=60,
         ge=1,

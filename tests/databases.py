@@ -81,7 +81,7 @@ class SqliteDatabase:
 
     def files_at_rest(self) -> list[str]:
         """Those there should be when nobody has it open."""
-        return [self.path.name, f"{self.path.name}.proof-secret"]
+        return [self.path.name, f"{self.path.name}.proof-secret", f"{self.path.name}.reserve"]
 
     def stored_bytes(self) -> bytes:
         """All that is in the files of the database."""

@@ -34,9 +34,9 @@ def sha256_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-async def put_hub_key(store: KeyStore, user_id: str, key: str) -> str:
+async def put_hub_key(store: KeyStore, user_id: str, key: str, *, cost: int = 4) -> str:
     """Give the user a key of the hub; its key id."""
-    return await _put(store, user_id, key[4:12], imported_bcrypt(bcrypt_of(key)))
+    return await _put(store, user_id, key[4:12], imported_bcrypt(bcrypt_of(key, cost)))
 
 
 async def put_fleetmind_key(store: KeyStore, user_id: str, key: str) -> str:
@@ -90,14 +90,15 @@ async def settled(world: World) -> None:
 
 @asynccontextmanager
 async def busy_lane(world: World) -> AsyncIterator[str]:
-    """While the lane has no place left for this key, which is not a good one."""
+    """While the lane has no place left for this key, which is not a good one, when it comes from 127.0.0.1."""
     key = hub_key()
     await put_hub_key(world.ring.store, "ada", key)
     slow = SlowBcrypt()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(bcrypt, "checkpw", slow.instead_of(bcrypt.checkpw))
         forgeries = [key[:12] + f"{number:035}" for number in range(4)]
-        crowd = [asyncio.ensure_future(world.ring.verifier.verify(forgery)) for forgery in forgeries[:3]]
+        verify = world.ring.verifier.verify
+        crowd = [asyncio.ensure_future(verify(forgery, client="127.0.0.1")) for forgery in forgeries[:3]]
         await settled(world)
         try:
             yield forgeries[3]

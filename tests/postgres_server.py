@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,14 +54,36 @@ class PostgresServer:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """All its processes stand still, and its connections stay as they are."""
-        processes = self._processes()
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)
+        processes = self._freeze()
         try:
             yield
         finally:
             for process in processes:
-                os.kill(process, signal.SIGCONT)
+                with suppress(ProcessLookupError):  # it has been killed
+                    os.kill(process, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """As when the machine is gone."""
+        for process in reversed(self._freeze()):
+            os.kill(process, signal.SIGKILL)
+        self._file("postmaster.pid").unlink()
+
+    def promote(self) -> None:
+        """From a standby to a primary."""
+        self._control("promote", "-w", "-t", str(SECONDS_TO_START))
+
+    def follow(self, primary: "PostgresServer") -> None:
+        """Begin anew, as a copy of this one that follows it."""
+        data = self.folder / "data"
+        if data.exists():
+            shutil.rmtree(data)
+        _run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-N", "-D", str(data), "-d", primary.url())
+        self.begin()
+
+    def begin(self, settings: Mapping[str, str] | None = None) -> None:
+        own = {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(self.folder)}
+        self.configure(**own, **(settings or {}))
+        self.start()
 
     def configure(self, **settings: str) -> None:
         """In force after a restart at the latest."""
@@ -90,10 +112,12 @@ class PostgresServer:
     def _file(self, name: str) -> Path:
         return self.folder / "data" / name
 
-    def _processes(self) -> list[int]:
+    def _freeze(self) -> list[int]:
+        """First the one that would start others."""
         keeper = int(self._file("postmaster.pid").read_text().split("\n")[0])
-        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
-        return [keeper, *map(int, children)]
+        os.kill(keeper, signal.SIGSTOP)
+        children = map(int, Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split())
+        return [keeper, *filter(_stop, children)]
 
     def _control(self, *arguments: str) -> None:
         _run("pg_ctl", "-D", str(self.folder / "data"), *arguments)
@@ -102,46 +126,45 @@ class PostgresServer:
 @contextmanager
 def a_postgres_server(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
     """Running, and let go of at the end; it trusts everybody on this machine until told otherwise."""
-    with _a_place() as (folder, port):
-        _run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-        with _running(PostgresServer(folder, port), settings) as server:
-            yield server
+    with _a_place() as server:
+        data = str(server.folder / "data")
+        _run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        server.begin(settings)
+        yield server
 
 
 @contextmanager
 def a_standby(primary: PostgresServer) -> Iterator[PostgresServer]:
     """A copy of this server that follows it."""
-    with _a_place() as (folder, port):
-        data = str(folder / "data")
-        _run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-D", data, "-d", primary.url())
-        with _running(PostgresServer(folder, port)) as standby:
-            yield standby
+    with _a_place() as standby:
+        standby.follow(primary)
+        yield standby
 
 
 @contextmanager
-def _running(server: PostgresServer, settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
-    own = {"port": str(server.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": str(server.folder)}
-    server.configure(**own, **(settings or {}))
-    server.start()
-    try:
-        yield server
-    finally:
-        if server.is_running():
-            server.stop()
-
-
-@contextmanager
-def _a_place() -> Iterator[tuple[Path, int]]:
+def _a_place() -> Iterator[PostgresServer]:
     """A folder and a port. Not below pytest's folder, into which another account cannot look."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     folder = Path(tempfile.mkdtemp(prefix="mcp-keys-postgres-"))
+    server = PostgresServer(folder, port)
     try:
         if ACCOUNT:
             shutil.chown(folder, **ACCOUNT)
-        yield folder, port
+        yield server
     finally:
+        if server.is_running():
+            server.stop()
         shutil.rmtree(folder)
+
+
+def _stop(process: int) -> bool:
+    """False: it has ended meanwhile."""
+    try:
+        os.kill(process, signal.SIGSTOP)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _run(program: str, *arguments: str) -> None:

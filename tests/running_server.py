@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +70,13 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(database: Database, *arguments: str, **more: str) -> Iterator[RunningServer]:
+def running_server(
+    database: Database, *arguments: str, program: Sequence[str] = PROGRAM, **more: str
+) -> Iterator[RunningServer]:
     """``serve`` on a free port, as soon as it listens, with what it printed until then; stopped at the end."""
     log = database.folder / f"server.{os.urandom(4).hex()}.log"
     database.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    command = [*PROGRAM, "serve", "--database", str(database), "--port", "0", *arguments]
+    command = [*program, "serve", "--database", str(database), "--port", "0", *arguments]
     with log.open("w") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment(**more))
     assert process.stdout is not None

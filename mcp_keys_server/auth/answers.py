@@ -71,7 +71,7 @@ UNAVAILABLE: Final = refusal(
 )
 TOO_BUSY: Final = refusal(
     503,
-    "Many keys from an earlier system are being checked for the first time. Try again in a few seconds.",
+    "Many keys are being checked for the first time. Try again in a few seconds.",
     code=TRY_AGAIN,
     retry_after=str(SECONDS_TO_RETRY_AFTER),
 )

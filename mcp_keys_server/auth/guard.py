@@ -1,8 +1,6 @@
 """The ASGI middleware that lets a request in with its principal, or answers it."""
 
 import logging
-from functools import lru_cache
-from ipaddress import ip_address
 from time import monotonic
 from typing import Final
 
@@ -11,10 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
+from mcp_keys_server.auth.line_budget import LineBudget
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
-from mcp_keys_server.auth.throttle import Throttle, network_of
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.api_key import prefix_of
 from mcp_keys_server.core.errors import InvalidApiKeyError, StoreUnavailableError, TooBusyError
+from mcp_keys_server.core.networks import network_of
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.core.verifier import KeyVerifier
 
@@ -64,6 +65,7 @@ class KeyGuard:
         self._failures = failures
         self._floods: dict[str, float] = {}
         """Until when nothing more is said of it, by network."""
+        self._lines = LineBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -108,13 +110,15 @@ class KeyGuard:
         # that it was cut, and does not take it for the whole.
 
     async def _refusal(self, error: Exception, scope: Scope) -> Response:
+        network = network_of(client_address(scope))
         if self._failures is not None and isinstance(error, InvalidApiKeyError):
-            network = network_of(client_address(scope))
             seconds = await self._failures.take(network)
             if seconds:
                 self._log_flood(network, seconds)
                 return answers.too_many_failures(seconds)
-        _log_refusal(error, scope)
+            _log_refusal(error, scope)
+        elif self._lines.take(network):
+            _log_refusal(error, scope)
         return _ANSWERS[type(error)]
 
     def _log_flood(self, network: str, seconds: int) -> None:
@@ -137,23 +141,6 @@ def principal_of(scope: Scope) -> Principal:
     principal = scope[PRINCIPAL]
     assert isinstance(principal, Principal)  # noqa: S101 - a wiring error, not an input
     return principal
-
-
-def client_address(scope: Scope) -> str:
-    """The network address of whoever sent the request."""
-    client = scope.get("client")
-    return _address(client[0]) if client else "unknown"
-
-
-@lru_cache(maxsize=10_000)
-def _address(host: str) -> str:
-    # Behind a proxy it is what the proxy has written there, which is kept and shown only if it is an address.
-    try:
-        address = ip_address(host.partition("%")[0])  # without a zone, which is free text
-    except ValueError:
-        return "unknown"
-    # All of IPv4 as a dual-stack socket writes it is one network of IPv6, and many people.
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _log_refusal(error: Exception, scope: Scope) -> None:

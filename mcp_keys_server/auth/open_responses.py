@@ -165,7 +165,7 @@ class OpenResponses:
             groups.setdefault(response.prefix, []).append(response)
         answered: set[str] = set()
         try:
-            async with asyncio.timeout(self._seconds_without_store):
+            async with asyncio.timeout(self._seconds_to_look()):
                 await self._look_at(groups, answered)
         except TimeoutError:
             pass
@@ -175,6 +175,13 @@ class OpenResponses:
         now = monotonic()
         for prefix in groups.keys() - answered:
             _end((it for it in groups[prefix] if now - it.good_at > self._seconds_without_store), Ending.STORE)
+
+    def _seconds_to_look(self) -> float:
+        """As long as the last of them may go on of which the store has said something: a look that hangs would
+        otherwise add its own time to that.
+        """
+        last = max((it.good_at for it in self._open), default=monotonic())
+        return max(last + self._seconds_without_store - monotonic(), self._seconds_between_looks)
 
     async def _look_at(self, groups: Mapping[str, list[OpenResponse]], answered: set[str]) -> None:
         prefixes = list(groups)

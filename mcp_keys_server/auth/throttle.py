@@ -1,8 +1,5 @@
 """How often somebody may do something."""
 
-from functools import lru_cache
-from ipaddress import ip_network
-
 from limits import RateLimitItem
 
 from mcp_keys_server.core.counters import Counters
@@ -21,9 +18,3 @@ class Throttle:
     async def take(self, who: str) -> int:
         """Count one more, and say for how many seconds there may be no other; 0: this one was within the limit."""
         return await self._counters.take(f"{self._what} {who}", self._most, self._seconds)
-
-
-@lru_cache(maxsize=10_000)
-def network_of(address: str) -> str:
-    """Whom an address belongs to: of IPv6, everybody has at least 64 bits of them."""
-    return str(ip_network((address, 64), strict=False)) if ":" in address else address

@@ -76,6 +76,7 @@ async def key_ring_of(settings: Settings, *, create: bool = False) -> AsyncItera
             default_expiry_days=settings.default_expiry_days,
             max_expiry_days=settings.max_expiry_days,
             max_live_keys=settings.max_live_keys_per_user,
+            max_changes_per_hour=settings.changes_per_hour,
         ),
         claim_life=timedelta(minutes=settings.claim_minutes),
         invitation_life=timedelta(days=settings.invitation_days),

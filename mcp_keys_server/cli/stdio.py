@@ -29,6 +29,7 @@ def stdio(settings: Settings) -> None:
     from mcp_keys_server.server.log_setup import set_up_logging
     from mcp_keys_server.server.stdio import admit, key_tools, serve_stdio
 
+    gc.freeze()  # what is imported is no garbage for good, and to look through it would take a tenth of the time
     gc.enable()
 
     async def run() -> None:

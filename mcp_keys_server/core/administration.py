@@ -164,8 +164,8 @@ class Administration:
 
     async def revoke_key(self, key_id: str, *, reason: str | None, cascade: bool = False) -> KeyRecord:
         """End a key for good, and, if told so, all that it made. Ending it again changes nothing."""
-        await self.end_key(key_id, reason=reason, cascade=cascade)
-        return await self._find_key(key_id)
+        ended = await self.end_key(key_id, reason=reason, cascade=cascade)
+        return upkeep.ended_now(ended, key_id) or await self._find_key(key_id)
 
     async def end_key(self, key_id: str, *, reason: str | None, cascade: bool = False) -> Sequence[KeyRecord]:
         """The same; those that ended now."""
@@ -198,8 +198,7 @@ class Administration:
 
     async def _switch_user(self, user: str, *, off: bool) -> UserRecord:
         user_id = (await self._find_user(user)).user_id
-        await self._store.change(user_id, lambda holdings: upkeep.switch_user(holdings, self._deed(), off=off))
-        return await self._find_user(user_id)
+        return await self._store.change(user_id, lambda holdings: upkeep.switch_user(holdings, self._deed(), off=off))
 
     async def _owner(self, key_id: str) -> str:
         return (await self._find_key(key_id)).user_id

@@ -63,6 +63,17 @@ class TooManyKeysError(McpKeysError):
         super().__init__(f"there are {most} keys already, as many as one user may have; revoke one first")
 
 
+class TooManyChangesError(McpKeysError):
+    """So much was done to the keys of this user lately that they have to wait for more."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(
+            f"too many changes were made to the keys of this user; try again in {seconds} seconds. A key can be "
+            "revoked at any time"
+        )
+        self.seconds = seconds
+
+
 class NotRotatableError(McpKeysError):
     """The key has no secret that a new one could replace, or two already. The message says which."""
 
@@ -124,10 +135,10 @@ class StoreUnavailableError(McpKeysError):
 
 
 class TooBusyError(McpKeysError):
-    """Too many imported keys wait for their first check: nobody is let in by it, and trying again is right."""
+    """Too many keys wait for their first check: nobody is let in by it, and trying again is right."""
 
     def __init__(self) -> None:
-        super().__init__("many keys from elsewhere are being checked for the first time; try again in a few seconds")
+        super().__init__("many keys are being checked for the first time; try again in a few seconds")
 
 
 class UnusableDatabaseError(McpKeysError):

@@ -105,12 +105,12 @@ class Invitations:
         if key.claim is None or key.claim.lapses_at <= self._clock():
             raise InvitationNotFoundError
 
-        def decide(holdings: Holdings) -> Decision[object]:
+        def decide(holdings: Holdings) -> Decision[tuple[KeyRecord, ...]]:
             reason = "disowned by whoever was invited"
             return upkeep.revoke(holdings, self._deed(client), key.key_id, reason, cascade=True)
 
-        await self._store.change(key.user_id, decide)
-        return await self.find(code)
+        ended = await self._store.change(key.user_id, decide)
+        return upkeep.ended_now(ended, key.key_id) or await self.find(code)
 
     def _deed(self, client: str | None) -> Deed:
         return Deed(Doer("invitation", client=client), self._clock())

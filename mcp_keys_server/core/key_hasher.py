@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import bcrypt
 
@@ -30,6 +30,10 @@ CHEAPEST_COST = 4
 DEAREST_COST = 16
 """About four seconds a check."""
 THREADS_HAVE_PRIORITIES = sys.platform == "linux"
+MOST_WAITING: Final = 10_000
+"""Of one crowd: all users of a large server may be one, after a restart without proofs."""
+MOST_WAITING_FOR_ONE: Final = 64
+"""Of one crowd with keys of one prefix. Of these one is good, and every other was made up."""
 
 Made = TypeVar("Made")
 
@@ -41,6 +45,9 @@ class KeyHasher:
     scheduling priority, which lets a storm of first uses have every idle cycle and warm requests not notice. Where
     threads have no priority of their own, one core is left to the event loop instead.
 
+    Checks wait in a lane, so that whoever can make keys up that have to be checked, with the checksum secret of a
+    stolen database, delays nobody else's. A key that is made waits for those that run and for no others.
+
     Imported keys have no checksum, so that whoever knows a prefix can ask for a check of whatever they make up. Theirs
     go through a lane and a thread of their own, and no other key waits for them.
     """
@@ -51,10 +58,13 @@ class KeyHasher:
         self._cost = cost
         self._facts = ProvenFacts(most_facts)
         self._flights: dict[tuple[bytes, str], asyncio.Future[bool]] = {}
+        threads = _thread_count()
         self._threads = ThreadPoolExecutor(
-            max_workers=_thread_count(), thread_name_prefix="bcrypt", initializer=_lower_priority
+            max_workers=threads, thread_name_prefix="bcrypt", initializer=_lower_priority
         )
-        self._lane = Lane()
+        # One more than run, so that no thread waits until the event loop has a moment to say what is next.
+        self._lane = Lane(at_once=threads + 1, most=MOST_WAITING, most_for_one=MOST_WAITING_FOR_ONE)
+        self._lane_of_imported = Lane()
         self._thread_of_imported = ThreadPoolExecutor(
             max_workers=1, thread_name_prefix="bcrypt-imported", initializer=_lower_priority
         )
@@ -74,30 +84,33 @@ class KeyHasher:
         if sha256_within(key_hash) is None:
             self._facts.add(self._facts.mac(key.reveal()), key_hash)
 
-    async def prove(self, key: ApiKey, key_hash: str) -> bool:
-        """Whether the key fits the hash, by bcrypt; many at once who ask the same share one check.
+    async def prove(self, key: ApiKey, key_hash: str, *, crowd: str = "") -> bool:
+        """Whether the key fits the hash, by bcrypt; many at once who ask the same share one check. Those of one crowd
+        wait for each other, and one crowd for each of the others no longer than for one check.
 
         Raises:
-            TooBusyError: It is an imported key, and too many of them wait.
+            TooBusyError: Too many of this crowd wait, in all or with keys of this prefix.
         """
         digits = sha256_within(key_hash)
         if digits is not None:  # takes a microsecond, so it neither waits nor is remembered
             return hmac.compare_digest(hashlib.sha256(_plaintext(key)).hexdigest().encode(), digits.encode())
         question = self._facts.mac(key.reveal()), key_hash
+        if self._facts.fitted_hash(question[0]) == key_hash:  # since the caller looked, and waited for the store
+            return True
         flight = self._flights.get(question)
         if flight is None:
-            flight = asyncio.ensure_future(self._in_a_thread(key, partial(_check, key, bcrypt_within(key_hash))))
+            check = partial(_check, key, bcrypt_within(key_hash))
+            flight = asyncio.ensure_future(self._in_turn(key, check, crowd=crowd))
             self._flights[question] = flight
             flight.add_done_callback(lambda landed: self._remember(question, landed))
         # Shielded, because whoever asked first may go away while others still wait for the answer.
         return await asyncio.shield(flight)
 
-    async def _in_a_thread(self, key: ApiKey, work: Callable[[], Made]) -> Made:
-        loop = asyncio.get_running_loop()
-        if not key.imported:
-            return await loop.run_in_executor(self._threads, work)
-        async with self._lane.turn(key.prefix):
-            return await loop.run_in_executor(self._thread_of_imported, work)
+    async def _in_turn(self, key: ApiKey, work: Callable[[], Made], *, crowd: str = "") -> Made:
+        lane = self._lane_of_imported if key.imported else self._lane
+        threads = self._thread_of_imported if key.imported else self._threads
+        async with lane.turn(key.prefix, crowd=crowd):
+            return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     def _remember(self, question: tuple[bytes, str], landed: asyncio.Future[bool]) -> None:
         del self._flights[question]
@@ -110,7 +123,11 @@ class KeyHasher:
         Raises:
             TooBusyError: It is an imported key, and too many of them wait.
         """
-        made = await self._in_a_thread(key, partial(_hash, key, self._cost))
+        work = partial(_hash, key, self._cost)
+        if key.imported:
+            made = await self._in_turn(key, work)
+        else:  # of somebody who is known
+            made = await asyncio.get_running_loop().run_in_executor(self._threads, work)
         key_hash = imported_bcrypt(made) if key.imported else made
         self.take_as_known(key, key_hash)
         return key_hash

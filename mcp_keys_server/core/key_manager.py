@@ -11,6 +11,7 @@ from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.attempts import Attempts
 from mcp_keys_server.core.changes import Decision, Holdings
 from mcp_keys_server.core.clock import Clock, utc_now
+from mcp_keys_server.core.counters import Counters
 from mcp_keys_server.core.deed import Deed
 from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError
 from mcp_keys_server.core.field_rules import check_overlap, parse_cursor, parse_key_id, parse_name, parse_reason
@@ -41,21 +42,22 @@ class KeyManager:
     """What is done with keys on behalf of an actor, who reaches nobody's keys but their own user's.
 
     Every method may raise InvalidFieldError where an argument breaks the rule of its field, NotPermittedError where the
-    actor may not do it, and KeyNoLongerGoodError where they might a moment before. ``client`` is the network address of
-    whoever asks, for the ledger.
+    actor may not do it, KeyNoLongerGoodError where they might a moment before, and, but for claims and revocations,
+    TooManyChangesError. ``client`` is the network address of whoever asks, for the ledger.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is another's work, or a setting given by name
         self,
         store: KeyStore,
         issuer: KeyIssuer,
+        counters: Counters,
         *,
         policy: KeyPolicy = NO_LIMITS,
         claim_life: timedelta = CLAIM_LIFE,
         clock: Clock = utc_now,
     ) -> None:
         self._store = store
-        self._attempts = Attempts(store, issuer, clock)
+        self._attempts = Attempts(store, issuer, counters, policy, clock)
         self._policy = policy
         self._claim_life = claim_life
         self._clock = clock
@@ -101,8 +103,10 @@ class KeyManager:
         """
         key = await self.find_key(actor, key_id=key_id)
         # Asked before as well, so that what cannot be claimed takes no bcrypt.
-        await self._attempts.change(actor, claimed_from, partial(issuance.look_at_claim, key_id=key.key_id))
-        return await self._attempts.issue(actor, claimed_from, partial(issuance.claim, key_id=key.key_id))
+        look = partial(issuance.look_at_claim, key_id=key.key_id)
+        await self._attempts.change(actor, claimed_from, look, counted=False)
+        claim = partial(issuance.claim, key_id=key.key_id)
+        return await self._attempts.issue(actor, claimed_from, claim, counted=False)
 
     async def rotate_key(
         self, actor: Actor, *, key_id: str, overlap_hours: float = OVERLAP_HOURS, client: str | None = None
@@ -216,8 +220,8 @@ class KeyManager:
         Raises:
             KeyNotFoundError: The user has no such key.
         """
-        await self._revoke(actor, key_id, reason, client, cascade=False)
-        return await self._find(actor, key_id)
+        ended = await self._revoke(actor, key_id, reason, client, cascade=False)
+        return upkeep.ended_now(ended, key_id) or await self._find(actor, key_id)
 
     async def revoke_with_descendants(
         self, actor: Actor, *, key_id: str, reason: str | None, client: str | None = None
@@ -228,7 +232,7 @@ class KeyManager:
             KeyNotFoundError: The user has no such key.
         """
         ended = await self._revoke(actor, key_id, reason, client, cascade=True)
-        key = await self._find(actor, key_id)
+        key = upkeep.ended_now(ended, key_id) or await self._find(actor, key_id)
         return key, [one for one in ended if one.key_id != key.key_id]
 
     async def _revoke(
@@ -236,7 +240,7 @@ class KeyManager:
     ) -> Sequence[KeyRecord]:
         parsed_id, parsed_reason = parse_key_id(key_id), None if reason is None else parse_reason(reason)
         revoke = partial(upkeep.revoke, key_id=parsed_id, reason=parsed_reason, cascade=cascade)
-        return await self._attempts.change(actor, client, revoke)
+        return await self._attempts.change(actor, client, revoke, counted=False)
 
     async def _find(self, actor: Actor, key_id: str) -> KeyRecord:
         key = await self._store.find_key(actor.user_id, parse_key_id(key_id))

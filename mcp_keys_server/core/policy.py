@@ -1,4 +1,4 @@
-"""What the operator allows of every key, whoever makes it."""
+"""What the operator allows of every key, whoever makes it, and of every user."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,11 +9,14 @@ from mcp_keys_server.core.errors import NotPermittedError
 
 @dataclass(frozen=True, slots=True)
 class KeyPolicy:
-    """How long keys live and how many a user has; None: as it comes."""
+    """How long keys live, how many a user has, and how many changes are made on a user's own behalf within an hour;
+    None: as it comes.
+    """
 
     default_expiry_days: float | None = None
     max_expiry_days: float | None = None
     max_live_keys: int | None = None
+    max_changes_per_hour: int | None = None
 
     def end(self, asked: datetime | None, now: datetime) -> datetime | None:
         """When a key ends for which this end was asked, or none.

@@ -14,6 +14,8 @@ LONGEST_IDLE: Final = timedelta(minutes=30)
 LONGEST_LIFE: Final = timedelta(hours=12)
 MOST_OF_A_KEY: Final = 20
 """Sessions at the same time; one more ends the oldest."""
+MOST_AHEAD: Final = timedelta(minutes=1)
+"""What the clocks of several machines may be apart."""
 BETWEEN_NOTES: Final = timedelta(minutes=1)
 """Visits closer together are not written down one by one."""
 
@@ -77,4 +79,7 @@ class Sessions:
 
 
 def _is_over(session: SessionRecord, now: datetime) -> bool:
+    # Of one that was seen in a time to come, nobody can say how long it has lasted: a clock was put back.
+    if session.seen_at - now > MOST_AHEAD:
+        return True
     return now - session.seen_at >= LONGEST_IDLE or now - session.signed_in_at >= LONGEST_LIFE

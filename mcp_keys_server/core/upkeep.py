@@ -17,7 +17,7 @@ from mcp_keys_server.core.deed import Deed, described, held_key
 from mcp_keys_server.core.errors import NotPermittedError
 from mcp_keys_server.core.grant import Grant, RequestedGrant
 from mcp_keys_server.core.ledger import Event, EventKind
-from mcp_keys_server.core.records import KeyRecord
+from mcp_keys_server.core.records import KeyRecord, UserRecord
 
 
 def update(
@@ -103,14 +103,15 @@ def take_back_secret(holdings: Holdings, deed: Deed, key_id: str, prefix: str) -
     )
 
 
-def switch_user(holdings: Holdings, deed: Deed, *, off: bool) -> Decision[None]:
+def switch_user(holdings: Holdings, deed: Deed, *, off: bool) -> Decision[UserRecord]:
     """Disable a user, or enable them again."""
     user = holdings.user
     if (user.disabled_at is not None) == off:
-        return Decision(None)
+        return Decision(user)
+    after = replace(user, disabled_at=deed.now if off else None)
     kind = EventKind.USER_DISABLED if off else EventKind.USER_ENABLED
     event = Event(kind, deed.now, user.user_id, None, deed.by)
-    return Decision(None, (DisableUser(deed.now if off else None),), (event,))
+    return Decision(after, (DisableUser(after.disabled_at),), (event,))
 
 
 def revoke(
@@ -125,6 +126,13 @@ def revoke(
     if cascade:
         ending += holdings.descendants(key_id)
     return revocations(ending, deed, reason)
+
+
+def ended_now(ended: Iterable[KeyRecord], key_id: str) -> KeyRecord | None:
+    """The key with this id, if it is among them: whoever ended it need not read it again, which may fail, and then what
+    was done would be said to have failed.
+    """
+    return next((key for key in ended if key.key_id == key_id), None)
 
 
 def revocations(ending: Iterable[KeyRecord], deed: Deed, reason: str | None) -> Decision[tuple[KeyRecord, ...]]:

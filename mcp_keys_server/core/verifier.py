@@ -10,6 +10,7 @@ from mcp_keys_server.core.errors import InvalidApiKeyError, Refusal, StoreUnavai
 from mcp_keys_server.core.key_hash import is_imported
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
+from mcp_keys_server.core.networks import network_of
 from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.records import Principal, SecretRecord
 from mcp_keys_server.core.usage import UsageLog
@@ -48,7 +49,7 @@ class KeyVerifier:
         Raises:
             InvalidApiKeyError: It is nobody's, or it is revoked, expired or its owner disabled.
             StoreUnavailableError: Nobody can say at the moment.
-            TooBusyError: It may be a key that was imported, and too many of them wait for their first check.
+            TooBusyError: It may be a good key, and too many of this client's network wait for their first check.
         """
         proven = self._hasher.known_hash(presented)
         if proven is None:
@@ -61,7 +62,8 @@ class KeyVerifier:
                 self._usage.note(prefix, now, client)
                 return record.principal
             # bcrypt takes its time: what was read before it decides nothing, so the record is read again after it.
-            proven = await self._prove(self._mint.parse(presented), record.key_hash, record.proof)
+            crowd = "" if client is None else network_of(client)
+            proven = await self._prove(self._mint.parse(presented), record.key_hash, record.proof, crowd)
 
     async def look_again(self, prefix: str) -> Principal:
         """Say what a key that was verified a while ago, and has this prefix, proves by now.
@@ -86,11 +88,12 @@ class KeyVerifier:
             raise InvalidApiKeyError(refusal, key_id=whose.key_id, user_id=whose.user_id)
         return record, now
 
-    async def _prove(self, key: ApiKey, key_hash: str, proof: bytes | None) -> str:
+    async def _prove(self, key: ApiKey, key_hash: str, proof: bytes | None, crowd: str) -> str:
         """The hash that the key fits and that is kept from now on, which is this one or a stronger one."""
         if not self._proofs.hold(proof, key, key_hash):
             # An imported key may be made up by anybody, so none is tried on the hash of a key that has a checksum.
-            if key.imported != is_imported(key_hash) or not await self._hasher.prove(key, key_hash):
+            fits = key.imported == is_imported(key_hash) and await self._hasher.prove(key, key_hash, crowd=crowd)
+            if not fits:
                 raise InvalidApiKeyError(Refusal.UNMATCHED)
             self._proofs.note(key, key_hash)
         if self._hasher.is_cheaper_than_configured(key_hash):

@@ -26,6 +26,7 @@ from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.addresses import endpoint_path
+from mcp_keys_server.server.calls_at_once import CallsAtOnce
 from mcp_keys_server.server.client_config import Endpoint as ConfiguredEndpoint
 from mcp_keys_server.server.delivery import Delivery, InlineDelivery
 from mcp_keys_server.server.endpoints import Endpoint, Endpoints
@@ -80,7 +81,7 @@ def build_app(  # noqa: PLR0913 - each is a part that may be another's, given by
     def guarded(behind: ASGIApp) -> KeyGuard:
         return KeyGuard(behind, ring.verifier, ring.open_responses, failures, over_socket=True)
 
-    keys = Endpoint(AuthContextMiddleware(sessions.asgi_app))
+    keys = Endpoint(CallsAtOnce(AuthContextMiddleware(sessions.asgi_app)))
     endpoints = guarded(Endpoints(ChainMap({KEYS_ALIAS: keys}, gateway.endpoints), calls))
     verification = guarded(Verification(calls))
     introspection = guarded(Introspection(ring.verifier, ring.manager, policy.public_url, calls))

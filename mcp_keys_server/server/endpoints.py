@@ -11,7 +11,8 @@ from mcp_types import HEADER_MISMATCH
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import WRONG_ENDPOINT, lacks_scopes, only, refusal, too_many
-from mcp_keys_server.auth.guard import client_address, principal_of
+from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import only_while_open
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.auth.token_verifier import access_token

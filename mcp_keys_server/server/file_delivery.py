@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -94,9 +95,21 @@ def _private_file(folder: Path) -> Path:
 
 
 def _fill(draft: Path, path: Path, text: str) -> None:
+    # Synced, because the database outlasts a loss of power with the key, and its plaintext is nowhere else.
     try:
         draft.write_text(text, encoding="ascii")
+        _sync(draft, os.O_RDWR)
         draft.rename(path)
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+    with suppress(OSError):  # not every system syncs folders
+        _sync(path.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -4,20 +4,22 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import cast
 
 import uvicorn
-from httptools import HttpParserError
 from starlette.applications import Starlette
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import ASGIApp
 
 from mcp_keys_server.core.errors import McpKeysError
+from mcp_keys_server.server.file_limit import FrugalListener
+from mcp_keys_server.server.http_protocol import HttpProtocol, Owed
+from mcp_keys_server.server.slow_clients import PATIENCE, SlowClients
 
-LARGEST_HEAD = 32 * 1024
-"""Bytes of the request line and the header fields."""
-_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 SECONDS_TO_FINISH = 4
 """After that open requests are cut, so that a stop takes less than five seconds whatever clients do."""
+_TICKS_A_SECOND = 10
+"""Of uvicorn's."""
 
 
 class PortTakenError(McpKeysError):
@@ -31,11 +33,12 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listening = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
         raise PortTakenError(
             f"cannot listen on {host} port {port}: {_reason(error)}; stop what uses it, or give another --port"
         ) from error
+    listener = FrugalListener(fileno=listening.detach())
     # Which accepted sockets inherit, and which asyncio does not set on those of a listener that names no protocol: an
     # answer is written in two pieces, and the second would wait 40 ms for the first to be acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -64,11 +67,11 @@ async def serve_http(app: Starlette, listener: socket.socket, announce: Callable
     await server.serve(sockets=[listener])
 
 
-def http_server(app: Starlette) -> uvicorn.Server:
+def http_server(app: ASGIApp, patience: Mapping[Owed, float] = PATIENCE) -> uvicorn.Server:
     """What serves this application, with our bounds; it ends when its ``should_exit`` is set, too."""
     config = uvicorn.Config(
         app,
-        http=_HttpProtocol,
+        http=HttpProtocol,
         ws="none",
         log_config=None,
         access_log=False,
@@ -77,39 +80,18 @@ def http_server(app: Starlette) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
-    return uvicorn.Server(config)
+    return _Server(config, patience)
 
 
-class _HttpProtocol(HttpToolsProtocol):
-    """uvicorn's faster parser, which sets no bounds to what comes before a body, with bounds.
+class _Server(uvicorn.Server):
+    """One that drops slow clients, which uvicorn would wait for as long as they like."""
 
-    It also leaves out the white space at the end of header values, which is no part of them (RFC 9110 section 5.5).
-    """
+    def __init__(self, config: uvicorn.Config, patience: Mapping[Owed, float]) -> None:
+        super().__init__(config)
+        connections = cast("set[HttpProtocol]", self.server_state.connections)
+        self._slow_clients = SlowClients(connections, patience)
 
-    _in_head = False
-    _received_bytes = 0
-    _parsed_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        continued = self._in_head
-        super().data_received(data)
-        if continued and self._in_head:  # the parser tells of a header when it is whole, which may be never
-            self._received_bytes += len(data)
-            if self._received_bytes > LARGEST_HEAD:
-                self.transport.write(_HEAD_TOO_LARGE)
-                self.transport.close()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head = True
-        self._received_bytes = self._parsed_bytes = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._parsed_bytes += len(name) + len(value)
-        if self._parsed_bytes > LARGEST_HEAD:
-            raise HttpParserError("the request's header fields are too large")  # which is answered with 400
-        super().on_header(name, value.strip(b" \t"))
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            self._slow_clients.drop()
+        return await super().on_tick(counter)

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import TOO_BUSY, UNAVAILABLE, only, refusal, too_many
-from mcp_keys_server.auth.guard import client_address, principal_of
+from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import (
     InvalidApiKeyError,

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 import mcp_keys_server
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.core.errors import (
     InvalidApiKeyError,
     InvalidFieldError,
@@ -33,6 +33,7 @@ from mcp_keys_server.core.errors import (
     NotRotatableError,
     StoreUnavailableError,
     TooBusyError,
+    TooManyChangesError,
     TooManyKeysError,
 )
 from mcp_keys_server.core.grant import KEYS_ALIAS, Grant
@@ -42,6 +43,7 @@ from mcp_keys_server.server.file_delivery import KeyFileError
 from mcp_keys_server.server.key_tools import KeyTools
 from mcp_keys_server.server.tool_announcement import KeyTool
 from mcp_keys_server.server.tool_arguments import Arguments
+from mcp_keys_server.server.traced_words import keep_keys_from_traces
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +74,14 @@ _SENTENCES: Final[dict[type[McpKeysError], str | None]] = {
     InvalidFieldError: None,
     NotPermittedError: None,
     KeyNoLongerGoodError: None,
+    TooManyChangesError: None,
     TooManyKeysError: None,
     NotRotatableError: None,
     KeyFileError: None,
     KeyNotFoundError: "key_id: you have no key with this id; list_keys shows the ids of your keys",
     StoreUnavailableError: "The key database does not answer at the moment. Try again in a few seconds; "
     "if this was to change something, list_keys shows whether it did.",
-    TooBusyError: "Many keys from an earlier system are being checked for the first time. Try again in a few seconds.",
+    TooBusyError: "Many keys are being checked for the first time. Try again in a few seconds.",
     InvalidApiKeyError: "The API key with which this program was started is no longer valid (expired or revoked). "
     "Put a valid one into MCP_KEYS_API_KEY and start it again.",
 }
@@ -118,7 +121,7 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
             structured_content=result.model_dump(mode="json"),
         )
 
-    return Server(
+    server: Server[Any] = Server(
         "mcp-keys-server",
         title="MCP Keys",
         version=mcp_keys_server.__version__,
@@ -128,6 +131,8 @@ def build_tool_server(tools: KeyTools, caller: Caller) -> Server[Any]:
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000), "server/discover": CacheHint(ttl_ms=300_000)},
         get_tool_input_schema=lambda name: table[name].definition.input_schema if name in table else None,
     )
+    keep_keys_from_traces(server)
+    return server
 
 
 def _callable_with(grant: Grant, table: Mapping[str, KeyTool]) -> Mapping[str, KeyTool]:

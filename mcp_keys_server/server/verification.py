@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import INVALID_REQUEST, NOT_OPENED, refusal, too_many
 from mcp_keys_server.auth.entrance import Entrance, path_as_sent
-from mcp_keys_server.auth.guard import client_address, principal_of
+from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import InvalidFieldError, NotPermittedError
 from mcp_keys_server.core.field_rules import check_scopes

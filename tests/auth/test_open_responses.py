@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_keys_server import ApiKey, KeyRecord, RequestedGrant
+from mcp_keys_server import ApiKey, KeyRecord, RequestedGrant, StoreUnavailableError
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
 from mcp_keys_server.auth.open_responses import CURRENT, OpenResponses, only_while_open
 from mcp_keys_server.core.records import Person
@@ -135,10 +135,12 @@ def site(world: World) -> Site:
 
 
 @asynccontextmanager
-async def impatient_site(world: World) -> AsyncIterator[Site]:
+async def impatient_site(world: World, seconds_without_store: float = 0.2) -> AsyncIterator[Site]:
     """One that waits for the store for a moment only."""
     application = Application()
-    watched = OpenResponses(world.ring.verifier, seconds_between_looks=0.01, seconds_without_store=0.2)
+    watched = OpenResponses(
+        world.ring.verifier, seconds_between_looks=0.01, seconds_without_store=seconds_without_store
+    )
     looking = asyncio.create_task(watched.keep_looking())
     yield Site(application, KeyGuard(application, world.ring.verifier, watched), watched)
     looking.cancel()
@@ -362,6 +364,27 @@ async def test_a_look_that_crashes_or_hangs_ends_them_too(world: World, monkeypa
                 patch.setattr(KeyVerifier, "look_again", trouble)
                 asked = site.ask(key, *KINDS)
                 assert_ended(await ended(asked), 503)
+
+
+async def test_a_look_that_hangs_goes_on_no_longer_than_what_is_open_may(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key = await world.key()
+    async with impatient_site(world, seconds_without_store=3600) as site:
+        looks: list[int] = []
+
+        async def fail_once_and_hang(*_: object) -> None:
+            looks.append(1)
+            if len(looks) > 1:
+                await asyncio.Event().wait()
+            for response in site.open_responses._open:
+                response.good_at -= 3599
+            raise StoreUnavailableError
+
+        asked = site.ask(key, "/waits")
+        await site.until_open(1)
+        monkeypatch.setattr(KeyVerifier, "look_again", fail_once_and_hang)
+        assert_ended(await ended(asked), 503)
 
 
 async def test_keys_by_the_hundred_are_looked_at_in_parts(world: World, site: Site) -> None:

@@ -180,7 +180,7 @@ async def refuse(world: World, actor: Actor, key: KeyRecord, error: type[Excepti
 
 
 def manager_of(world: World, issuer: KeyIssuer) -> KeyManager:
-    return KeyManager(world.ring.store, issuer, clock=world.clock)
+    return KeyManager(world.ring.store, issuer, world.ring.counters, clock=world.clock)
 
 
 async def test_a_claim_is_good_once(world: World) -> None:

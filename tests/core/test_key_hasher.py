@@ -56,6 +56,17 @@ async def test_many_first_uses_of_one_key_share_one_check(hasher: KeyHasher, mon
     assert len(checks) == 1
 
 
+async def test_whoever_asks_just_after_the_check_shares_it_too(
+    hasher: KeyHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = MINT.mint()
+    key_hash = bcrypt.hashpw(key.reveal().encode(), bcrypt.gensalt(4)).decode()
+    checks = count_checks(monkeypatch)
+    assert await hasher.prove(key, key_hash)
+    assert await hasher.prove(key, key_hash)
+    assert len(checks) == 1
+
+
 async def test_one_who_goes_away_takes_no_one_elses_answer_along(
     hasher: KeyHasher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ async def make_nothing(world: World, maker: Principal, meanwhile: Event) -> None
     store = world.ring.store
     before = await store.list_all_keys(None, include_ended=True, now=world.clock())
     with eventful_issuer(world, meanwhile) as issuer:
-        manager = KeyManager(store, issuer, clock=world.clock)
+        manager = KeyManager(store, issuer, world.ring.counters, clock=world.clock)
         with pytest.raises(KeyNoLongerGoodError):
             await manager.create_key(maker, name="x", requested=RequestedGrant())
     assert len(await store.list_all_keys(None, include_ended=True, now=world.clock())) == len(before)

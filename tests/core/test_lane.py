@@ -13,12 +13,12 @@ pytestmark = pytest.mark.anyio
 class Visitor:
     """Takes a turn and keeps it until told to go on."""
 
-    def __init__(self, lane: Lane, name: str, log: list[str]) -> None:
+    def __init__(self, lane: Lane, name: str, log: list[str], crowd: str = "") -> None:
         self.leave = asyncio.Event()
-        self.task = asyncio.ensure_future(self._visit(lane, name, log))
+        self.task = asyncio.ensure_future(self._visit(lane, name, log, crowd))
 
-    async def _visit(self, lane: Lane, name: str, log: list[str]) -> None:
-        async with lane.turn(name):
+    async def _visit(self, lane: Lane, name: str, log: list[str], crowd: str) -> None:
+        async with lane.turn(name, crowd=crowd):
             log.append(name)
             await self.leave.wait()
 
@@ -35,10 +35,10 @@ async def all_turns(visitors: list[Visitor]) -> None:
     await asyncio.gather(*(visitor.task for visitor in visitors))
 
 
-async def visits(lane: Lane, names: str, log: list[str]) -> list[Visitor]:
+async def visits(lane: Lane, names: str, log: list[str], crowd: str = "") -> list[Visitor]:
     made = []
     for name in names:
-        made.append(Visitor(lane, name, log))
+        made.append(Visitor(lane, name, log, crowd))
         await settled()
     return made
 
@@ -58,6 +58,41 @@ async def test_the_names_take_turns() -> None:
     log: list[str] = []
     await all_turns(await visits(Lane(), "aaabbc", log))
     assert log == ["a", "a", "b", "c", "a", "b"]
+
+
+async def test_several_have_their_turn_at_once_where_it_is_so_wide() -> None:
+    lane, log = Lane(at_once=2), list[str]()
+    first, second, third, fourth = await visits(lane, "abcd", log)
+    assert log == ["a", "b"]
+    second.leave.set()
+    await settled()
+    assert log == ["a", "b", "c"]
+    await all_turns([first, second, third, fourth])
+    async with lane.turn("a"), lane.turn("b"):
+        late = Visitor(lane, "c", log)
+        await settled()
+        assert log == ["a", "b", "c", "d"]
+    await all_turns([late])
+
+
+async def test_the_crowds_take_turns_and_in_each_of_them_the_names_do() -> None:
+    lane, log = Lane(), list[str]()
+    many = await visits(lane, "abbcd", log, "many")
+    two = await visits(lane, "AB", log, "two")
+    one = await visits(lane, "x", log, "one")
+    await all_turns([*many, *two, *one])
+    assert log == ["a", "b", "A", "x", "c", "B", "d", "b"]
+
+
+async def test_few_of_one_crowd_wait_and_another_crowd_still_may() -> None:
+    lane, log = Lane(most=4), list[str]()
+    visitors = await visits(lane, "abcde", log, "many")
+    for name in "af":
+        with pytest.raises(TooBusyError):
+            async with lane.turn(name, crowd="many"):
+                pass
+    await all_turns([*visitors, *await visits(lane, "b", log, "one")])
+    assert log == ["a", "b", "b", "c", "d", "e"]
 
 
 async def test_few_wait_under_one_name_and_another_name_still_may() -> None:

@@ -310,7 +310,7 @@ async def test_what_happens_while_bcrypt_runs_keeps_a_key_from_being_rotated(wor
 
     for event, error in ((rotated, NotRotatableError), (revoked, KeyNotFoundError)):
         with eventful_issuer(world, event) as issuer, pytest.raises(error):  # noqa: PT012
-            manager = KeyManager(world.ring.store, issuer, clock=world.clock)
+            manager = KeyManager(world.ring.store, issuer, world.ring.counters, clock=world.clock)
             await manager.rotate_key(actor, key_id=record.key_id)
         world.clock.advance(days=1)
 
@@ -318,7 +318,7 @@ async def test_what_happens_while_bcrypt_runs_keeps_a_key_from_being_rotated(wor
 async def test_a_taken_prefix_is_minted_again_and_ends_no_secret(world: World) -> None:
     record, old = await world.key()
     with repeating_issuer(world, old, times=3) as issuer:
-        manager = KeyManager(world.ring.store, issuer, clock=world.clock)
+        manager = KeyManager(world.ring.store, issuer, world.ring.counters, clock=world.clock)
         rotated, new = await manager.rotate_key(ADA, key_id=record.key_id)
     assert [secret.prefix for secret in rotated.secrets] == [new.prefix, old.prefix]
     for key in (old, new):

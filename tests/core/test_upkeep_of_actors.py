@@ -460,8 +460,10 @@ async def test_the_operator_finds_keys_by_what_is_known_of_them(world: World) ->
         assert {key.key_id for key in found} == fits
 
 
-async def test_a_key_that_other_hands_removed_meanwhile_is_not_found(world: World) -> None:
+async def test_what_was_ended_is_told_although_it_cannot_be_read_afterwards(world: World) -> None:
     record, _ = await world.key()
     world.database.do_after("UPDATE", "keys", "DELETE FROM secrets", "DELETE FROM keys")
+    ended = await world.ring.administration.revoke_key(record.key_id, reason=None)
+    assert (ended.key_id, ended.revoked_at) == (record.key_id, world.clock.now)
     with pytest.raises(KeyNotFoundError):
         await world.ring.administration.revoke_key(record.key_id, reason=None)

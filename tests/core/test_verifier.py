@@ -216,9 +216,9 @@ async def verify_with_something_between(world: World, presented: str, between: C
     """Verify for the first time in a process, with something happening after the first read and before bcrypt."""
 
     class SlowHasher(KeyHasher):
-        async def prove(self, key: ApiKey, key_hash: str) -> bool:
+        async def prove(self, key: ApiKey, key_hash: str, *, crowd: str = "") -> bool:
             await between()
-            return await super().prove(key, key_hash)
+            return await super().prove(key, key_hash, crowd=crowd)
 
     store = world.ring.store
     with closing(SlowHasher(cost=CHEAPEST_COST)) as hasher:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,43 @@ async def test_a_file_that_cannot_be_filled_leaves_no_good_key(
     keys = await world.ring.administration.list_keys(include_ended=True)
     assert {key.revoked_reason for key in keys} == {"its file cannot be written", None}
     assert list((tmp_path / "keys").iterdir()) == []
+
+
+async def test_a_file_outlasts_a_loss_of_power_as_soon_as_anybody_is_told_of_it(
+    world: World, asker: tuple[ApiKey, Principal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "keys"
+    synced: list[list[str]] = []
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        sync(handle)
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        synced.append(os.listdir(handle) if is_folder else [os.pread(handle, 1_000, 0).decode()])
+
+    monkeypatch.setattr(os, "fsync", noted)
+    made = await FileDelivery(world.ring.manager, folder, clock=world.clock).create(
+        Call(asker[1]), name="x", requested=NOTHING_SPECIAL
+    )
+    path = Path(made.key_file)
+    assert synced == [[path.read_text()], [path.name]]
+
+
+async def test_where_folders_cannot_be_synced_a_key_is_delivered_all_the_same(
+    world: World, asker: tuple[ApiKey, Principal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def only_files(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(22, "Invalid argument")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    made = await FileDelivery(world.ring.manager, tmp_path, clock=world.clock).create(
+        Call(asker[1]), name="x", requested=NOTHING_SPECIAL
+    )
+    assert made.status is KeyStatus.ACTIVE
 
 
 async def test_inline_the_result_holds_the_key(world: World, inline_http: httpx2.AsyncClient) -> None:

@@ -40,7 +40,13 @@ async def test_the_first_who_opens_an_sqlite_file_makes_a_private_secret_beside_
     assert path.read_text() == text
     for kept in (text.strip().encode(), parse_secret(text)):
         assert kept not in sqlite_world.stored_bytes()
-    assert sqlite_database.files() == ["keys.db", "keys.db-shm", "keys.db-wal", "keys.db.proof-secret"]
+    assert sqlite_database.files() == [
+        "keys.db",
+        "keys.db-shm",
+        "keys.db-wal",
+        "keys.db.proof-secret",
+        "keys.db.reserve",
+    ]
 
 
 async def test_what_is_beside_the_file_is_used_after_a_restart(sqlite_world: World, bcrypt_calls: list[str]) -> None:
@@ -93,7 +99,7 @@ def test_processes_that_start_at_once_use_the_one_that_was_first(sqlite_database
     printed = {process.communicate()[0].strip() for process in starting}
     assert [process.returncode for process in starting] == [0] * 4
     assert printed == {file_of(sqlite_database).read_text().strip()}
-    assert sqlite_database.files() == ["keys.db", "keys.db.proof-secret"]
+    assert sqlite_database.files() == sqlite_database.files_at_rest()
 
 
 async def test_what_root_makes_belongs_to_whose_the_database_is(sqlite_database: SqliteDatabase) -> None:
@@ -211,7 +217,7 @@ async def test_many_who_open_it_in_one_process_have_one_secret(sqlite_database: 
     file_of(sqlite_database).unlink()
     found = await asyncio.gather(*(asyncio.to_thread(secret_beside, sqlite_database.path) for _ in range(8)))
     assert len(set(found)) == 1
-    assert sqlite_database.files() == ["keys.db", "keys.db.proof-secret"]
+    assert sqlite_database.files() == sqlite_database.files_at_rest()
 
 
 def test_a_draft_that_somebody_swaps_gives_them_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

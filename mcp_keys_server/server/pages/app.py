@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from limits import parse
 from starlette.applications import Starlette
@@ -15,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from mcp_keys_server.auth.answers import SECONDS_TO_RETRY_AFTER
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.counters import Counters
@@ -27,6 +26,7 @@ from mcp_keys_server.core.errors import (
     NotPermittedError,
     StoreUnavailableError,
     TooBusyError,
+    TooManyChangesError,
 )
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.host_policy import HostPolicy
@@ -35,7 +35,7 @@ from mcp_keys_server.server.pages.invited import InvitationPages
 from mcp_keys_server.server.pages.own_keys import KeyPages
 from mcp_keys_server.server.pages.page_guard import PageGuard
 from mcp_keys_server.server.pages.rendering import page
-from mcp_keys_server.server.pages.signing_in import SignInPages
+from mcp_keys_server.server.pages.signing_in import SignInPages, own_page
 from mcp_keys_server.server.pages.visitors import NotSignedInError, UnknownPersonError, Visitors
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
     TooBusyError: (
         503,
         "Try again in a moment",
-        "Many keys from an earlier system are being checked for the first time, and yours waits for that.",
+        "Many keys are being checked for the first time, and yours waits for that.",
     ),
     UnknownPersonError: (
         403,
@@ -70,6 +70,7 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
     ),
     NotPermittedError: (403, "Your key may not do this", None),
     KeyNoLongerGoodError: (403, "Your key may not do this", None),
+    TooManyChangesError: (429, "Not so fast", None),
     InvalidFieldError: (404, "There is nothing here", "This address is mistyped or cut off."),
 }
 
@@ -107,11 +108,13 @@ async def _explain(request: Request, error: Exception) -> Response:
     answer = page("message.html", status, heading=heading, text=text or f"{error}.")
     if status == 503:  # noqa: PLR2004
         answer.headers["retry-after"] = str(SECONDS_TO_RETRY_AFTER)
+    if isinstance(error, TooManyChangesError):
+        answer.headers["retry-after"] = str(error.seconds)
     return answer
 
 
 async def _ask_to_sign_in(request: Request, _: Exception) -> Response:
-    return RedirectResponse(f"/keys/sign-in?next={quote(request.scope['path'])}", 303)
+    return RedirectResponse(f"/keys/sign-in?next={own_page(request.scope['path'])}", 303)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

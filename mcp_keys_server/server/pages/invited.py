@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import ClaimNotOpenError
 from mcp_keys_server.core.invitations import Invitations

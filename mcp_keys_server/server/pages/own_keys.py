@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from mcp_keys_server.auth.guard import client_address
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.errors import InvalidFieldError, KeyNotFoundError, NotPermittedError, TooManyKeysError
 from mcp_keys_server.core.field_rules import check_aliases, check_life, check_scopes, parse_name

@@ -8,9 +8,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from mcp_keys_server.auth.guard import client_address
-from mcp_keys_server.auth.throttle import Throttle, network_of
+from mcp_keys_server.auth.network_address import client_address
+from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import InvalidApiKeyError, NotPermittedError
+from mcp_keys_server.core.networks import network_of
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.server.pages.forms import form_route, read_form
 from mcp_keys_server.server.pages.rendering import page
@@ -38,7 +39,7 @@ class SignInPages:
         ]
 
     async def show(self, request: Request) -> Response:
-        wanted = _own_page(request.query_params.get("next", ""))
+        wanted = own_page(request.query_params.get("next", ""))
         try:
             await self._visitors.actor(request)
         except NotSignedInError:
@@ -47,7 +48,7 @@ class SignInPages:
 
     async def sign_in(self, request: Request) -> Response:
         form = await read_form(request)
-        wanted, client = _own_page(form.text("next")), client_address(request.scope)
+        wanted, client = own_page(form.text("next")), client_address(request.scope)
         response = RedirectResponse(wanted, 303)
         try:
             principal = await self._verifier.verify(form.text("key").strip(), client=client)
@@ -81,5 +82,6 @@ class SignInPages:
         return response
 
 
-def _own_page(wanted: str) -> str:
+def own_page(wanted: str) -> str:
+    """The page itself if it is one to come back to; else the list of keys, and nothing of what was wanted."""
     return wanted if _PAGE.fullmatch(wanted) else KEYS_PAGE

@@ -1,8 +1,10 @@
 """How every connection to PostgreSQL is made, and what its errors mean."""
 
+import asyncio
 import ssl
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeAlias
 
 import asyncpg
@@ -10,6 +12,7 @@ import asyncpg.pool
 from asyncpg.connect_utils import SessionAttribute
 
 from mcp_keys_server.core.errors import StoreUnavailableError, UnusableDatabaseError
+from mcp_keys_server.stores.postgres.primary import first_primary
 from mcp_keys_server.stores.postgres.url import PostgresUrl
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -45,6 +48,10 @@ LOST = (
 _SETTINGS = {
     "application_name": "mcp-keys-server",
     "timezone": "UTC",
+    # Whatever is the default of the role: one that sees nothing new once it has begun would, after it has waited for
+    # another to make the tables, make them again.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
     "statement_timeout": f"{SECONDS_FOR_A_STATEMENT - 1}s",
     "lock_timeout": f"{SECONDS_FOR_A_STATEMENT - 1}s",
     "idle_in_transaction_session_timeout": f"{SECONDS_OF_AN_IDLE_TRANSACTION}s",
@@ -59,15 +66,21 @@ _SETTINGS = {
 def connector(url: PostgresUrl) -> Connect:
     """What makes a connection to the primary, on which our tables are found without naming their schema."""
 
-    async def connect(*_: object, **__: object) -> Connection:
+    async def connect_to(dsn: str) -> Connection:
         return await asyncpg.connect(
-            url.reveal(),
+            dsn,
             timeout=SECONDS_TO_CONNECT,
             command_timeout=SECONDS_FOR_A_STATEMENT,
             server_settings={**_SETTINGS, "search_path": f"{url.schema}, pg_temp"},
             # What a standby says of a revocation is older than what the primary says.
             target_session_attrs=SessionAttribute.primary,
         )
+
+    hosts = [partial(connect_to, dsn) for dsn in url.reveal_each()]
+
+    async def connect(*_: object, **__: object) -> Connection:
+        async with asyncio.timeout(SECONDS_TO_CONNECT):
+            return await first_primary(hosts)
 
     return connect
 
@@ -112,6 +125,9 @@ def refusal_explained(url: PostgresUrl) -> Iterator[None]:
         raise _unusable(url, error, advice) from None
     except asyncpg.TargetServerAttributeNotMatched as error:
         raise _unusable(url, error, "name the primary in the URL: keys are never read from a standby") from None
+    except asyncpg.TooManyConnectionsError as error:
+        advice = "see max_connections of the server, the CONNECTION LIMIT of the role, and who else has connections"
+        raise _unusable(url, error, advice) from None
     except ssl.SSLError as error:
         raise _unusable(url, error, "see sslmode and sslrootcert in the URL") from None
     except TROUBLE as error:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 
 import asyncpg
@@ -138,7 +138,8 @@ class PostgresConnections:
         try:
             yield connection
         except (TimeoutError, *LOST):
-            connection.terminate()  # of a slow one, to wait until the server agrees would take as long again
+            with suppress(asyncpg.InterfaceError):  # it is gone already, and what is told is why
+                connection.terminate()  # of a slow one, to wait until the server agrees would take as long again
             raise
         finally:
             await self._pool.release(connection)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.stores.postgres import statements as sql
-from mcp_keys_server.stores.postgres.connecting import LOST, Connect, Connection, reason, trouble
+from mcp_keys_server.stores.postgres.connecting import (
+    LOST,
+    SECONDS_FOR_A_STATEMENT,
+    Connect,
+    Connection,
+    reason,
+    trouble,
+)
 from mcp_keys_server.stores.sql.database import Row
 
 if TYPE_CHECKING:
@@ -96,10 +103,14 @@ class PostgresLookups:
             raise
         except Exception as error:  # whatever it is, who asked is told and the next ones are served
             self._lose(error)
+            if isinstance(error, TimeoutError):  # who came meanwhile would wait as long again
+                waiting, self._waiting = self._waiting, {}
+                _refuse(waiting, trouble(error))
             raise trouble(error) from error
 
     async def _fetch(self, prefixes: list[str]) -> "list[asyncpg.Record]":
         self._check_open()
+        begun = asyncio.get_running_loop().time()
         if self._statement is not None:
             # The connection may have been lost while nobody used it, which shows only when somebody does.
             try:
@@ -109,8 +120,10 @@ class PostgresLookups:
                     raise
                 logger.warning("a connection to PostgreSQL was lost, and is made again: %s", reason(error))
                 self._close()
-        statement = await self._open()
-        return await statement.fetch(prefixes)
+        # All of it together, because whoever asked waits for all of it.
+        async with asyncio.timeout_at(begun + SECONDS_FOR_A_STATEMENT):
+            statement = await self._open()
+            return await statement.fetch(prefixes)
 
     async def _open(self) -> "PreparedStatement[asyncpg.Record]":
         connection = await self._connect()

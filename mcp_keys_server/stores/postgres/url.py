@@ -57,6 +57,14 @@ class PostgresUrl:
         """The URL for the driver, with its password and without the schema."""
         return self._dsn
 
+    def reveal_each(self) -> list[str]:
+        """The same for each of the hosts that it names, so that all of them can be asked at once."""
+        parts = urlsplit(self._dsn)
+        user, at, hosts = parts.netloc.rpartition("@")
+        if {"host", "port"} & dict(parse_qsl(parts.query)).keys():
+            return [self._dsn]  # these are lists of their own, which the driver makes sense of
+        return [urlunsplit(parts._replace(netloc=f"{user}{at}{host}")) for host in hosts.split(",")]
+
     @property
     def shown(self) -> str:
         """The URL without its password, its schema and what else it says."""

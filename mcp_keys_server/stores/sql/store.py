@@ -48,10 +48,11 @@ class SqlStore:
     async def change(self, user_id: str, decide: Decide[Result]) -> Result:
         async def work(transaction: Transaction) -> Result:
             decision = decide(await changes.hold_holdings(transaction, user_id))
-            for change in decision.changes:
-                await changes.write_change(transaction, user_id, change)
+            # Before the first is written, so that the transaction knows what for.
             if any(isinstance(change, changes.ENDING) for change in decision.changes):
                 await transaction.tell_processes()
+            for change in decision.changes:
+                await changes.write_change(transaction, user_id, change)
             await changes.write_events(transaction, decision.events)
             return decision.answer
 

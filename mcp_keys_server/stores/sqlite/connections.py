@@ -1,6 +1,7 @@
 """The connections to one SQLite file: who writes, who reads, and what happens when they cannot."""
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
@@ -21,8 +22,12 @@ from mcp_keys_server.stores.sql.database import Row, Writes
 from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.live_records import LiveRecords
+from mcp_keys_server.stores.sqlite.opened_file import OpenedFile
+from mcp_keys_server.stores.sqlite.reserve import Reserve
 from mcp_keys_server.stores.sqlite.statements import READ_META
 from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction, fetch
+
+logger = logging.getLogger(__name__)
 
 SECONDS_TO_WAIT_FOR_A_WRITER = 5
 SECONDS_TO_WAIT_ON_THE_LOOP = 0.1
@@ -61,6 +66,7 @@ async def open_connections(path: Path, *, create: bool = True) -> AsyncIterator[
         )
         (checksum_secret,) = live.execute(READ_META, (CHECKSUM_SECRET,)).fetchone()
         connections = SqliteConnections(path, writer, reader, live, checksum_secret)
+        await anyio.to_thread.run_sync(connections.reserve.keep)
         stack.push_async_callback(connections.writes.finish)
         yield connections
 
@@ -79,7 +85,8 @@ class SqliteConnections:
         self.checksum_secret = checksum_secret
         self._writer = writer
         self._reader = reader
-        self._file = sqlite_file.OpenedFile(path)
+        self._file = OpenedFile(path)
+        self.reserve = Reserve(path)
         self.live = LiveRecords(live, self._file)
         self._turn = asyncio.Lock()
         self._writes = Writes()
@@ -114,15 +121,37 @@ class SqliteConnections:
         with _trouble_named():
             async with self._turn_to_write():
                 self._file.check()
-                await self._writer.execute("BEGIN IMMEDIATE")
+                self._file.check_beside()
+                transaction = SqliteTransaction(self._writer)
                 try:
-                    with self._writes.changing():
-                        result = await work(SqliteTransaction(self._writer))
-                        await self._writer.execute("COMMIT")
-                except BaseException:
-                    await self._writer.rollback()
-                    raise
+                    result = await self._try(work, transaction)
+                except sqlite3.Error as error:
+                    if not (_is_full(error) and transaction.ends_something and self.reserve.give_up()):
+                        raise
+                    logger.error("the disk is full; what ends a key is written where room was kept for it")  # noqa: TRY400 - nothing has failed yet
+                    result = await self._try(work, transaction)
+                if not self.reserve.is_whole:
+                    self.reserve.keep()
                 return result
+
+    async def _try(
+        self, work: Callable[[SqliteTransaction], Awaitable[Result]], transaction: SqliteTransaction
+    ) -> Result:
+        try:
+            if self._writer.in_transaction:  # one whose rollback has failed, too
+                await self._writer.rollback()
+            await self._writer.execute("BEGIN IMMEDIATE")
+            with self._writes.changing():
+                result = await work(transaction)
+                await self._writer.execute("COMMIT")
+        except BaseException:
+            await self._writer.rollback()
+            raise
+        return result
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 @contextmanager

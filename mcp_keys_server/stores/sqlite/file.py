@@ -32,6 +32,7 @@ def prepare(path: Path, *, create: bool = True, unfinished: bool = False) -> Non
         if not create:
             _require_there(path)
         elif not path.exists():
+            _require_nothing_left(path)
             _require_sqlite()
             _make(path)
         with _opened(path, mode="rw") as connection:
@@ -58,28 +59,6 @@ def schema_version(path: Path) -> int:
 def uri(path: Path, *, mode: str) -> str:
     # Opened by URI because a plain name would make an empty database where the file has gone.
     return f"file:{quote(str(path))}?mode={mode}"
-
-
-class OpenedFile:
-    """The file under its name, as it was when it was opened.
-
-    SQLite goes on with a file that was removed or replaced as if nothing had happened: what is written then is lost,
-    and what other processes write is not seen.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._name = os.fspath(path)
-        about = path.stat()
-        self._identity = about.st_dev, about.st_ino
-
-    def check(self) -> None:
-        """
-        Raises:
-            OSError: It is not there any more, or another one is.
-        """
-        about = os.stat(self._name)  # noqa: PTH116 - in the way of every request, and a Path makes it twice as long
-        if (about.st_dev, about.st_ino) != self._identity:
-            raise OSError(f"{self._name} was replaced by another file; start this program again to use that one")
 
 
 def _make(path: Path) -> None:
@@ -124,6 +103,16 @@ def _require_there(path: Path) -> None:
     if not path.exists():
         raise NoDatabaseError(
             f"{path} does not exist; 'serve' and 'users add' make it, or name another file with --database"
+        )
+
+
+def _require_nothing_left(path: Path) -> None:
+    # SQLite would write what it holds into the new database, of which it is no part.
+    left = path.with_name(f"{path.name}-wal")
+    if left.exists() and left.stat().st_size:
+        raise UnusableDatabaseError(
+            f"{path} is gone, and {left} is there, which holds what was written to it last; put the database back, or "
+            "remove that file as well to start anew"
         )
 
 

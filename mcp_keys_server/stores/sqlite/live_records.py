@@ -6,7 +6,7 @@ from typing import Final
 
 from mcp_keys_server.core.records import SecretRecord
 from mcp_keys_server.stores.sql import rows
-from mcp_keys_server.stores.sqlite.file import OpenedFile
+from mcp_keys_server.stores.sqlite.opened_file import OpenedFile
 from mcp_keys_server.stores.sqlite.statements import DATA_VERSION, READ_SECRET
 
 MOST_REMEMBERED: Final = 10_000

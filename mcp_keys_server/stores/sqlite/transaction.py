@@ -16,6 +16,8 @@ class SqliteTransaction:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
+        self.ends_something = False
+        """Whether a key or a user is ended in it."""
 
     async def fetch(self, statement: str, *values: object) -> list[Row]:
         return await fetch(self._connection, statement, values)
@@ -31,7 +33,7 @@ class SqliteTransaction:
         pass  # as above
 
     async def tell_processes(self) -> None:
-        pass  # the others look twice a second
+        self.ends_something = True  # of which there is nothing to tell: the others look twice a second
 
 
 async def fetch(connection: aiosqlite.Connection, statement: str, values: Sequence[object]) -> list[Row]:

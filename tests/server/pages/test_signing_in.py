@@ -128,6 +128,12 @@ async def test_signing_in_leads_to_pages_of_ours_only(world: World, visitor: Vis
         assert re.findall('name="next" value="(.*)"', page.text) == [there], wanted
 
 
+async def test_the_way_back_repeats_nothing_that_is_no_page_of_ours(world: World, visitor: Visitor) -> None:
+    _, key = await world.key()
+    for path in (f"/keys/{key.reveal()}/claim", f"/keys/{key.reveal()}/rename", "/keys/key_1/revoke"):
+        assert (await visitor.get(path)).headers["location"] == "/keys/sign-in?next=/keys/"
+
+
 async def test_the_page_to_sign_in_keeps_the_way_back(visitor: Visitor) -> None:
     for page in OWN:
         asked = await visitor.get(page)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanag
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import asyncpg
 import pytest
 
@@ -17,9 +18,11 @@ from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import ProvenHash, Use
 from mcp_keys_server.stores.postgres import connecting as postgres_connecting
 from mcp_keys_server.stores.postgres import connections as postgres_connections
+from mcp_keys_server.stores.postgres import lookups as postgres_lookups
 from mcp_keys_server.stores.postgres import statements as sql
 from mcp_keys_server.stores.postgres.connections import PostgresConnections, open_postgres
 from mcp_keys_server.stores.postgres.store import PostgresStore
+from mcp_keys_server.stores.postgres.url import PostgresUrl
 from mcp_keys_server.stores.sql.database import Transaction
 from tests.databases import PostgresDatabase, needs_postgres
 from tests.postgres_server import PostgresServer, a_postgres_server, needs_postgres_programs
@@ -327,6 +330,17 @@ async def test_a_machine_whose_clock_goes_wrong_is_no_longer_ready(database: Pos
         await connections.check()
 
 
+async def test_of_a_connection_that_is_ended_in_the_midst_it_is_told_why(world: World) -> None:
+    async def work(transaction: Transaction) -> None:
+        await transaction.fetch("SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(10)")
+
+    async with opened(postgres_of(world)) as connections:
+        for _ in range(5):
+            with pytest.raises(StoreUnavailableError, match="terminating connection due to administrator command"):
+                await connections.write(work)
+        assert len(await PostgresStore(connections).list_users()) == 2
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     with a_postgres_server() as server:
@@ -391,6 +405,46 @@ async def test_a_server_that_stands_still_lets_nobody_in_until_it_goes_on(
     await ring.verifier.verify(key.reveal())
     await ring.administration.add_user("bob")
     await ring.store.check()
+
+
+@needs_postgres_programs
+async def test_whoever_comes_while_a_server_stands_still_waits_no_longer_than_who_came_first(
+    server: PostgresServer,
+) -> None:
+    url = PostgresUrl(server.url(query="?schema=waiting"))
+    async with open_postgres(url, create=True, most=1) as connections:
+        lookups = connections.lookups
+        await lookups.look_up("unknown!")
+        connecting: list[int] = []
+        connect = lookups._connect
+
+        async def counted() -> "asyncpg.Connection[asyncpg.Record]":
+            connecting.append(1)
+            return await connect()
+
+        lookups._connect = counted
+        with server.frozen():
+            asked = await asyncio.gather(*(lookups.look_up("unknown!") for _ in range(3)), return_exceptions=True)
+        assert [type(answer) for answer in asked] == [StoreUnavailableError] * 3
+        assert not connecting
+        assert await lookups.look_up("unknown!") is None
+
+
+async def test_a_look_up_waits_for_all_that_it_needs_no_longer_than_for_one_statement(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(postgres_of(world)) as connections:
+
+        async def never() -> "asyncpg.Connection[asyncpg.Record]":
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        with monkeypatch.context() as hurried, anyio.fail_after(30):
+            hurried.setattr(postgres_lookups, "SECONDS_FOR_A_STATEMENT", 0.01)
+            hurried.setattr(connections.lookups, "_connect", never)
+            with pytest.raises(StoreUnavailableError, match="it took too long"):
+                await connections.lookups.look_up("unknown!")
+        assert await connections.lookups.look_up("unknown!") is None
 
 
 @needs_postgres_programs

@@ -23,6 +23,15 @@ def test_the_driver_gets_all_of_it_but_the_schema() -> None:
     assert PostgresUrl("postgresql:///d?host=/run").reveal() == "postgresql:/d?host=%2Frun"
 
 
+def test_each_of_its_hosts_is_asked_for_itself() -> None:
+    url = PostgresUrl(f"postgresql://ada:{PASSWORD}@a,[::1]:5433,b:1/keys?sslmode=require&schema=ours")
+    assert url.reveal_each() == [
+        f"postgresql://ada:{PASSWORD}@{host}/keys?sslmode=require" for host in ("a", "[::1]:5433", "b:1")
+    ]
+    for text in ("postgresql:/d", "postgres://h/d", "postgresql:/d?host=a%2Cb", "postgresql://a,b/d?port=1%2C2"):
+        assert PostgresUrl(text).reveal_each() == [text]
+
+
 @pytest.mark.parametrize("show", [str, repr, "{0}".format, "{0!r}".format], ids=["str", "repr", "format", "format r"])
 def test_whatever_prints_it_leaves_the_password_out(show: object) -> None:
     assert callable(show)

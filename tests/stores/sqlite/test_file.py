@@ -39,7 +39,7 @@ async def test_a_new_database_is_private_in_a_private_folder(tmp_path: Path) -> 
     finally:
         os.umask(previous)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    names = {"keys.db", "keys.db-wal", "keys.db-shm", "keys.db.proof-secret"}
+    names = {"keys.db", "keys.db-wal", "keys.db-shm", "keys.db.proof-secret", "keys.db.reserve"}
     assert modes == dict.fromkeys(names, 0o600)
 
 

@@ -21,6 +21,7 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from mcp_keys_server.server.gateway.programs.questions import Context
+from mcp_keys_server.server.traced_words import keep_keys_from_traces
 
 FIRST_ERA_OF_RESULTS: Final = "2026-07-28"
 """The first version in which a server asks by its result; versions are dates."""
@@ -76,6 +77,7 @@ def server_like(
         cache_hints=dict.fromkeys(get_args(CacheableMethod), CacheHint(ttl_ms=0, scope="private")),
         get_tool_input_schema=lambda _: None,
     )
+    keep_keys_from_traces(server)
 
     async def discover(context: Context, _: RequestParams) -> DiscoverResult:
         # To clients of the later era nothing of the log is passed on.
