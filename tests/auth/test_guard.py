@@ -6,7 +6,8 @@ from limits import RateLimitItemPerMinute
 from starlette.types import Message, Receive, Scope, Send
 
 from mcp_keys_server.auth import guard
-from mcp_keys_server.auth.guard import KeyGuard, client_address, principal_of
+from mcp_keys_server.auth.guard import KeyGuard, principal_of
+from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from tests.world import World
 

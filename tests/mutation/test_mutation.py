@@ -15,7 +15,7 @@ PACKAGE = Path(mcp_keys_server.__file__).parent
 # What each would let in: a revoked key, one that nobody has, one that does not fit, and one that nobody knows of.
 MUST_BE_NOTICED = (
     r"refusal is not None -> refusal is None|raise InvalidApiKeyError\(refusal.* -> nothing|"
-    r"record is None -> record is not None|: not await self._hasher.prove.* -> await |key_hash == proven -> "
+    r"record is None -> record is not None|: not fits -> fits|key_hash == proven -> "
 )
 FEW = "sqlite and (revoked or nobody_has or good_key or leaked_checksum)"
 """Of the tests of the verifier, so that it does not take long."""
