@@ -139,13 +139,18 @@ async def test_everybody_reviews_their_own_keys_on_all_pages_and_the_operator_ev
 @pytest.mark.anyio
 async def test_the_operator_hears_of_no_key_that_made_one_which_has_ended_since(world: World) -> None:
     maker = await world.principal()
+    world.clock.advance(days=80)
     made, _ = await world.ring.manager.create_key(maker, name="x", requested=RequestedGrant())
     await world.ring.administration.revoke_key(made.key_id, reason=None)
-    world.clock.advance(days=31)
+    world.clock.advance(days=80)
     (key,) = await world.ring.administration.list_keys("ada")
     await world.ring.store.record_use({prefix_of(key): Use(1, world.clock.now)})
     assert await world.ring.administration.review_keys() == []
     assert await world.ring.manager.review_keys(Person("ada")) == []
+    world.clock.advance(days=20)
+    await world.ring.store.record_use({prefix_of(key): Use(1, world.clock.now)})
+    (finding,) = await world.ring.administration.review_keys()
+    assert finding.kind is FindingKind.BROADER_THAN_USED
 
 
 @pytest.mark.anyio

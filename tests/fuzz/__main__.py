@@ -4,7 +4,23 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.fuzz.parser import Parser
+
+
+def _telling(parser: "Parser") -> Callable[[bytes], None]:
+    def try_it(given: bytes) -> None:
+        try:
+            parser.try_it(given)
+        except BaseException:
+            sys.stderr.write(f"{parser.name} breaks on {given!r}\n")
+            raise
+
+    return try_it
 
 
 def main() -> int:
@@ -27,7 +43,7 @@ def main() -> int:
             process = os.fork()
             if not process:
                 options = [f"-max_total_time={asked.seconds}", "-max_len=4096", "-timeout=10", "-print_final_stats=1"]
-                atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={corpus}-", str(corpus)], chosen.try_it)
+                atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={corpus}-", str(corpus)], _telling(chosen))
                 atheris.Fuzz()  # which ends the process
             _, status = os.waitpid(process, 0)
             sys.stdout.write(f"{chosen.name}: {'failed' if status else 'nothing found'}\n")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-SHORTEST_ECHO = 24
+SHORTEST_ECHO = 32
 """Characters: no rule of ours has so many in a row by chance."""
 
 

@@ -14,7 +14,7 @@ from types import CodeType, FunctionType
 import coverage
 import pytest
 
-from tests.mutation.forks import in_forks
+from tests.mutation.forks import BROKE_DOWN, in_forks
 from tests.mutation.mutants import Mutant
 
 NOTICED = 1
@@ -72,7 +72,8 @@ class Suite:
 
     def notices(self, mutant: Mutant, tests: Sequence[str]) -> int:
         """In a fork: whether one of the tests fails."""
-        _exchange(mutant, self._held)
+        if not _exchange(mutant, self._held):
+            return BROKE_DOWN
         return NOTICED if any(self._runs_well(test) is None for test in tests) else 0
 
     def _runs_well(self, name: str) -> float | None:
@@ -105,8 +106,8 @@ def _functions(package: Path) -> Held:
     return held
 
 
-def _exchange(mutant: Mutant, held: Held) -> None:
-    """Put the mutant's code into the function that it is in."""
+def _exchange(mutant: Mutant, held: Held) -> bool:
+    """Put the mutant's code into the function that it is in, if it fits there."""
     changed = {code.co_firstlineno: code for code in _codes(mutant.code) if code.co_qualname == mutant.function}
     functions = [
         function
@@ -114,9 +115,11 @@ def _exchange(mutant: Mutant, held: Held) -> None:
         if mutant.lines.start in range(function.__code__.co_firstlineno, _end(function.__code__) + 1)
     ]
     for function in functions:
-        function.__code__ = changed[function.__code__.co_firstlineno]
-    if not functions:
-        raise LookupError(mutant.name)
+        code = changed[function.__code__.co_firstlineno]
+        if code.co_freevars != function.__code__.co_freevars:
+            return False
+        function.__code__ = code
+    return bool(functions)
 
 
 def _end(code: CodeType) -> int:

@@ -12,10 +12,10 @@ import mcp_keys_server
 from tests.mutation.survivors import unexplained
 
 PACKAGE = Path(mcp_keys_server.__file__).parent
-# What each would let in: a revoked key, one that nobody has, one that does not fit, and one that nobody knows of.
+# What each would let in: a revoked key, one that nobody has, and one that does not fit its hash.
 MUST_BE_NOTICED = (
     r"refusal is not None -> refusal is None|raise InvalidApiKeyError\(refusal.* -> nothing|"
-    r"record is None -> record is not None|: not await self._hasher.prove.* -> await |key_hash == proven -> "
+    r"record is None -> record is not None|: not fits -> fits"
 )
 FEW = "sqlite and (revoked or nobody_has or good_key or leaked_checksum)"
 """Of the tests of the verifier, so that it does not take long."""
@@ -35,7 +35,7 @@ def test_what_would_let_anybody_in_is_noticed() -> None:
     tests = ("--tests", "tests/core/test_verifier.py", "--keyword", FEW)
     done = _run(PACKAGE / "core" / "verifier.py", *tests, "--match", MUST_BE_NOTICED)
     assert done.returncode == 0, done.stdout + done.stderr
-    (noticed,) = re.findall(r"^5 mutants: (\d) killed", done.stdout, re.MULTILINE)
+    (noticed,) = re.findall(r"^4 mutants: (\d) killed", done.stdout, re.MULTILINE)
     assert int(noticed) > 0  # the others perhaps hang on a machine that is busy, which is noticed too
 
 

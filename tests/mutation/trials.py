@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,12 @@ class Trials:
         """Each of them. Nothing of the package may have been imported."""
         fresh.import_what_others_made()
         within = [mutant for mutant in mutants if mutant.function is not None]
-        at_import = [mutant for mutant in mutants if mutant.function is None]
         for _ in in_forks([within], self._hold_within, at_once=1, **NO_LIMITS):
             pass
         outcomes = {(module, name): outcome for module, name, outcome in _lines(self.told)}
-        return outcomes | {self._key(mutant): outcome for mutant, outcome in self._at_import(at_import)}
+        # Those that cannot take the place of what they are made of, such as a method without its ``super()``, too.
+        left = [mutant for mutant in mutants if outcomes.get(self._key(mutant)) in (None, "broke down")]
+        return outcomes | {self._key(mutant): outcome for mutant, outcome in self._at_import(left)}
 
     def _hold_within(self, mutants: Sequence[Mutant]) -> int:
         def run(suite: Suite) -> None:
@@ -51,19 +52,27 @@ class Trials:
                 suite.measure(self.known)
             chosen = self._chosen(mutants)
             with self.told.open("w", buffering=1) as told:
-                for mutant, code in in_forks(
-                    mutants, lambda it: suite.notices(it, chosen[it]), at_once=self.at_once, **LIMITS
-                ):
+                for mutant, code in self._tried(mutants, lambda it: suite.notices(it, chosen[it])):
                     told.write(f"{json.dumps([*self._key(mutant), self._outcome(mutant, code, chosen[mutant])])}\n")
 
         return pytest.main([*fresh.OPTIONS, *self.tests], plugins=[Suite(self.package, run)])
 
     def _at_import(self, mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, str]]:
         chosen = self._chosen(mutants)
-        for mutant, code in in_forks(
-            mutants, lambda it: fresh.notices(it, self._dotted(it), chosen[it]), at_once=self.at_once, **LIMITS
-        ):
+        for mutant, code in self._tried(mutants, lambda it: fresh.notices(it, self._dotted(it), chosen[it])):
             yield mutant, self._outcome(mutant, code, chosen[mutant])
+
+    def _tried(
+        self, mutants: Sequence[Mutant], notices: Callable[[Mutant], int]
+    ) -> Iterator[tuple[Mutant, int | None]]:
+        """Twice, where it was noticed: on a machine that is busy a test may fail by itself."""
+        noticed = []
+        for mutant, code in in_forks(mutants, notices, at_once=self.at_once, **LIMITS):
+            if code == NOTICED:
+                noticed.append(mutant)
+            else:
+                yield mutant, code
+        yield from in_forks(noticed, notices, at_once=self.at_once, **LIMITS)
 
     def _chosen(self, mutants: Sequence[Mutant]) -> dict[Mutant, list[str]]:
         known = [Known(**about) for about in _lines(self.known)]
@@ -72,7 +81,7 @@ class Trials:
     def _outcome(self, mutant: Mutant, code: int | None, tests: Sequence[str]) -> str:
         named = {None: "timed out", NOTICED: "killed", BROKE_DOWN: "broke down"}
         outcome = named.get(code, "survived") if tests else "survived"
-        if outcome != "killed":
+        if outcome in ("survived", "timed out"):
             sys.stderr.write(f"{outcome}: {':'.join(self._key(mutant))} (line {mutant.lines.start})\n")
         return outcome
 
