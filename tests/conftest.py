@@ -84,6 +84,15 @@ def bcrypt_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
+@pytest.fixture(autouse=True)
+def _no_handler_is_left() -> Iterator[None]:
+    """One that a command in this process has set up would write to what pytest has closed by then."""
+    handlers = list(logging.root.handlers)
+    yield
+    for handler in set(logging.root.handlers).difference(handlers):
+        logging.root.removeHandler(handler)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where nothing may be missing, a skipped test is a failed run."""
     stop_servers()

@@ -1,6 +1,7 @@
 """A PostgreSQL server of a test's own, to be stopped, frozen and configured as none should be that others use."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -141,11 +142,18 @@ def a_standby(primary: PostgresServer) -> Iterator[PostgresServer]:
         yield standby
 
 
+def _free_port() -> int:
+    """One that the system gives to nobody of its own accord while the server is away: it begins those at 32,768."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 @contextmanager
 def _a_place() -> Iterator[PostgresServer]:
     """A folder and a port. Not below pytest's folder, into which another account cannot look."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = _free_port()
     folder = Path(tempfile.mkdtemp(prefix="mcp-keys-postgres-"))
     server = PostgresServer(folder, port)
     try:

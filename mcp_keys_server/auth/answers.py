@@ -69,6 +69,12 @@ UNAVAILABLE: Final = refusal(
     code=TRY_AGAIN,
     retry_after=str(SECONDS_TO_RETRY_AFTER),
 )
+STOPPING: Final = refusal(
+    503,
+    "The server is being stopped, and did not wait to see whether this was done. Try again in a few seconds.",
+    code=TRY_AGAIN,
+    retry_after=str(SECONDS_TO_RETRY_AFTER),
+)
 TOO_BUSY: Final = refusal(
     503,
     "Many keys are being checked for the first time. Try again in a few seconds.",

@@ -1,5 +1,6 @@
 """The HTTP application on a socket, until it is told to stop."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -9,8 +10,9 @@ from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mcp_keys_server.auth.answers import STOPPING
 from mcp_keys_server.core.errors import McpKeysError
 from mcp_keys_server.server.file_limit import FrugalListener
 from mcp_keys_server.server.http_protocol import HttpProtocol, Owed
@@ -70,7 +72,7 @@ async def serve_http(app: Starlette, listener: socket.socket, announce: Callable
 def http_server(app: ASGIApp, patience: Mapping[Owed, float] = PATIENCE) -> uvicorn.Server:
     """What serves this application, with our bounds; it ends when its ``should_exit`` is set, too."""
     config = uvicorn.Config(
-        app,
+        _AnswersWhenItStops(app),
         http=HttpProtocol,
         ws="none",
         log_config=None,
@@ -81,6 +83,30 @@ def http_server(app: ASGIApp, patience: Mapping[Owed, float] = PATIENCE) -> uvic
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
     )
     return _Server(config, patience)
+
+
+class _AnswersWhenItStops:
+    """Whoever has no answer yet when the server has stopped waiting is told to try again: uvicorn would say that
+    something went wrong, and not that what was asked for may have been done.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            if begun or scope["type"] != "http":
+                raise
+            await STOPPING(scope, receive, send)
 
 
 class _Server(uvicorn.Server):

@@ -126,6 +126,10 @@ class _Connection:
         with _as_of_the_standard_library():
             return _Cursor(list(self._opened.executemany(statement, several)))
 
+    @property
+    def in_transaction(self) -> bool:
+        return self._opened.in_transaction
+
     def rollback(self) -> None:
         if self._opened.in_transaction:
             self.execute("ROLLBACK")

@@ -1,5 +1,6 @@
 """What pytest prints of a test that fails with a key in its hands, which ends up in the log of somebody's CI."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,9 @@ def what_pytest_prints(folder: Path, revealed: str) -> tuple[str, str]:
     file = folder / "test_failing.py"
     file.write_text(FAILING.replace("REVEALED", revealed))
     arguments = ["--showlocals", "-vv", "-p", "no:cacheprovider", f"--basetemp={folder / 'base'}", str(file)]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    command = [sys.executable, "-m", "pytest", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stdout + done.stderr, (folder / "base" / "the-key").read_text()
 

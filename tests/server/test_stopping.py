@@ -1,0 +1,63 @@
+"""What becomes of those who wait for an answer when the server stops."""
+
+import asyncio
+from contextlib import closing
+
+import httpx2
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from mcp_keys_server.server import http_service
+from mcp_keys_server.server.http_service import http_server, listen
+
+pytestmark = pytest.mark.anyio
+
+
+class Endless:
+    """An application that never finishes what it has begun."""
+
+    def __init__(self, *, begins: bool) -> None:
+        self._begins = begins
+        self.is_asked = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+        elif self._begins:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
+        if scope["type"] == "http":
+            self.is_asked.set()
+        await asyncio.Event().wait()
+
+
+async def answer_of(application: Endless) -> httpx2.Response:
+    """To a request that was under way when the server stopped."""
+    with closing(listen("127.0.0.1", 0)) as listener:
+        server = http_server(application)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        async with httpx2.AsyncClient(timeout=60) as http:
+            asking = asyncio.create_task(http.get(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+            await application.is_asked.wait()
+            server.should_exit = True
+            try:
+                return await asking
+            finally:
+                serving.cancel()
+                await asyncio.wait([serving])
+
+
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_service, "SECONDS_TO_FINISH", 0)
+
+
+async def test_who_has_no_answer_yet_is_told_to_try_again() -> None:
+    answer = await answer_of(Endless(begins=False))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "The server is being stopped" in answer.json()["error"]["message"]
+
+
+async def test_an_answer_that_has_begun_is_cut() -> None:
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await answer_of(Endless(begins=True))
