@@ -41,7 +41,11 @@ class PostgresServer:
         return f"postgresql://{user}{password and ':' + password}@127.0.0.1:{self.port}/postgres{query}"
 
     def start(self) -> None:
-        self._control("start", "-w", "-t", str(SECONDS_TO_START), "-l", str(self.folder / "log"))
+        try:
+            self._control("start", "-w", "-t", str(SECONDS_TO_START), "-l", str(self.folder / "log"))
+        except AssertionError as error:
+            error.add_note((self.folder / "log").read_text()[-2000:])
+            raise
 
     def stop(self, mode: str = "immediate") -> None:
         self._control("stop", "-w", "-m", mode)
@@ -67,7 +71,9 @@ class PostgresServer:
         """As when the machine is gone."""
         for process in reversed(self._freeze()):
             os.kill(process, signal.SIGKILL)
+        # Which name a process that may be there until its parent asks for it, and would be taken for a running server.
         self._file("postmaster.pid").unlink()
+        (self.folder / f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def promote(self) -> None:
         """From a standby to a primary."""

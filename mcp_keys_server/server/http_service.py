@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import cast
 
 import uvicorn
@@ -92,8 +93,15 @@ class _AnswersWhenItStops:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._is_over = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, partial(self._receive_and_note, receive), send)
+            return
+        if self._is_over:  # what the application needs is closed
+            await STOPPING(scope, receive, send)
+            return
         begun = False
 
         async def send_and_note(message: Message) -> None:
@@ -104,9 +112,14 @@ class _AnswersWhenItStops:
         try:
             await self._app(scope, receive, send_and_note)
         except asyncio.CancelledError:
-            if begun or scope["type"] != "http":
+            if begun:
                 raise
             await STOPPING(scope, receive, send)
+
+    async def _receive_and_note(self, receive: Receive) -> Message:
+        message = await receive()
+        self._is_over = message["type"] == "lifespan.shutdown"
+        return message
 
 
 class _Server(uvicorn.Server):

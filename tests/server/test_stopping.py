@@ -19,11 +19,14 @@ class Endless:
     def __init__(self, *, begins: bool) -> None:
         self._begins = begins
         self.is_asked = asyncio.Event()
+        self.is_over = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
             await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self.is_over.set()
         elif self._begins:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
         if scope["type"] == "http":
@@ -61,3 +64,21 @@ async def test_who_has_no_answer_yet_is_told_to_try_again() -> None:
 async def test_an_answer_that_has_begun_is_cut() -> None:
     with pytest.raises(httpx2.RemoteProtocolError):
         await answer_of(Endless(begins=True))
+
+
+async def test_who_comes_when_all_is_closed_is_told_to_try_again() -> None:
+    application = Endless(begins=False)
+    with closing(listen("127.0.0.1", 0)) as listener:
+        server = http_server(application)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0)
+        app = server.config.loaded_app
+        server.should_exit = True
+        await application.is_over.wait()
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
+            answer = await http.get("/")
+        serving.cancel()
+        await asyncio.wait([serving])
+    assert (answer.status_code, application.is_asked.is_set()) == (503, False)
