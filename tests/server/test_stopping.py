@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import closing
 
+import anyio
 import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -78,7 +79,8 @@ async def test_who_comes_when_all_is_closed_is_told_to_try_again() -> None:
         await application.is_over.wait()
         transport = httpx2.ASGITransport(app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
-            answer = await http.get("/")
+            with anyio.fail_after(20):
+                answer = await http.get("/")
         serving.cancel()
         await asyncio.wait([serving])
     assert (answer.status_code, application.is_asked.is_set()) == (503, False)
