@@ -70,6 +70,7 @@ async def test_a_refused_sign_in_is_logged_with_what_is_known(
 async def test_no_log_at_any_level_holds_a_code_a_session_or_a_key(
     world: World, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "aiosqlite")  # which a test of the same process may have held back, as `serve` does
     invitation = await invite(world)
     path = f"/keys/invitation/{invitation.code}"
     await visitor.get(path)
