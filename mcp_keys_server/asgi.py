@@ -12,6 +12,7 @@ from mcp_keys_server.auth.answers import NOT_OPENED
 from mcp_keys_server.auth.credential import CARRIERS
 from mcp_keys_server.auth.entrance import Entrance, path_as_sent
 from mcp_keys_server.auth.guard import PRINCIPAL, KeyGuard, principal_of
+from mcp_keys_server.auth.line_budget import RefusalLog
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import only_while_open
 from mcp_keys_server.auth.throttle import Throttle
@@ -57,6 +58,7 @@ class ApiKeyMiddleware:
         self._failures = RateLimitItemPerMinute(failures_per_minute)
         self._given = key_ring
         self._guarded: tuple[KeyRing, KeyGuard] | None = None
+        self._log = RefusalLog(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or path_as_sent(scope) in self._open_paths:
@@ -75,12 +77,7 @@ class ApiKeyMiddleware:
         principal = principal_of(scope)
         alias = self._entrance.opened_alias(path_as_sent(scope), principal)
         if alias is None:
-            logger.info(
-                "refused: not opened by this key key_id=%s user_id=%s client=%s",
-                principal.key_id,
-                principal.user_id,
-                client_address(scope),
-            )
+            self._log.refused("not opened by this key", principal, f"client={client_address(scope)}")
             await NOT_OPENED(scope, receive, send)
             return
         only_while_open(alias)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
 from mcp_keys_server.auth.line_budget import LineBudget
+from mcp_keys_server.auth.loop_turns import LoopTurns
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
 from mcp_keys_server.auth.throttle import Throttle
@@ -66,6 +67,7 @@ class KeyGuard:
         self._floods: dict[str, float] = {}
         """Until when nothing more is said of it, by network."""
         self._lines = LineBudget()
+        self._turns = LoopTurns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -77,6 +79,7 @@ class KeyGuard:
                 presented, client=client_address(scope), over_socket=self._over_socket
             )
         except _REFUSED as error:
+            await self._turns.take()  # or a flood of these keeps everybody with a good key waiting
             await (await self._refusal(error, scope))(scope, receive, send)
             return
         scope[PRINCIPAL] = principal
@@ -117,7 +120,7 @@ class KeyGuard:
                 self._log_flood(network, seconds)
                 return answers.too_many_failures(seconds)
             _log_refusal(error, scope)
-        elif self._lines.take(network):
+        elif self._lines.take(f"client={network}"):
             _log_refusal(error, scope)
         return _ANSWERS[type(error)]
 

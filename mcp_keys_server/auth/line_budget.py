@@ -1,36 +1,55 @@
-"""How many lines of the log one network may cause, where nothing else bounds what it is refused for."""
+"""How many lines of the log somebody may cause, where nothing else bounds what they are refused for."""
 
 import logging
 from collections import Counter
 from time import monotonic
 from typing import Final
 
+from mcp_keys_server.core.records import Principal
+
 logger = logging.getLogger(__name__)
 
 MOST_LINES: Final = 60
-"""Of one network in a window."""
+"""Of one network or user in a window."""
 SECONDS: Final = 60
 """Of a window, which begins with its first line."""
-MOST_NETWORKS: Final = 1_000
+MOST_KNOWN: Final = 1_000
+"""Networks or users."""
 
 
 class LineBudget:
-    """Counts lines by network. Whoever sends very many requests would fill the disk, and to write a line takes longer
-    than to refuse one.
+    """Counts lines by whose they are. Whoever sends very many requests would fill the disk, and to write a line takes
+    longer than to refuse one.
     """
 
     def __init__(self) -> None:
         self._lines = Counter[str]()
         self._ends_at = 0.0
 
-    def take(self, network: str) -> bool:
-        """Whether there may be one more line. Of those that there may not be, the first is one that says so."""
+    def take(self, who: str) -> bool:
+        """Whether there may be one more line of theirs, named as the log names them, such as ``client=192.0.2.1``. Of
+        those that there may not be, the first is one that says so.
+        """
         now = monotonic()
-        if now >= self._ends_at or len(self._lines) >= MOST_NETWORKS:
+        if now >= self._ends_at or len(self._lines) >= MOST_KNOWN:
             self._lines.clear()
             self._ends_at = now + SECONDS
-        self._lines[network] += 1
-        if self._lines[network] == MOST_LINES + 1:
+        self._lines[who] += 1
+        if self._lines[who] == MOST_LINES + 1:
             left = self._ends_at - now
-            logger.warning("refused: very many client=%s; those of the next %d seconds are not logged", network, left)
-        return self._lines[network] <= MOST_LINES
+            logger.warning("refused: very many %s; those of the next %d seconds are not logged", who, left)
+        return self._lines[who] <= MOST_LINES
+
+
+class RefusalLog:
+    """The lines about good keys that are refused something, so many of each user."""
+
+    def __init__(self, to: logging.Logger) -> None:
+        self._to = to
+        self._lines = LineBudget()
+
+    def refused(self, what: str, principal: Principal, more: str = "") -> None:
+        """More is further fields of the line."""
+        if self._lines.take(f"user_id={principal.user_id}"):
+            named = f"key_id={principal.key_id} user_id={principal.user_id}"
+            self._to.info("refused: %s", " ".join(filter(None, (what, named, more))))

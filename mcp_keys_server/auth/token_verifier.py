@@ -5,6 +5,7 @@ import logging
 from mcp.server.auth.provider import AccessToken
 
 from mcp_keys_server.auth.entrance import Entrance
+from mcp_keys_server.auth.line_budget import RefusalLog
 from mcp_keys_server.auth.open_responses import CURRENT
 from mcp_keys_server.core.errors import InvalidApiKeyError
 from mcp_keys_server.core.field_rules import parse_user_id
@@ -36,6 +37,7 @@ class ApiKeyTokenVerifier:
         if (verifier is None) != (alias is None):
             raise ValueError("give the verifier together with the alias that a key has to open, or neither")
         self._verifier = verifier
+        self._log = RefusalLog(logger)
         self._entrance = None if alias is None else Entrance(alias=alias)
         self._user_id = None if user_id is None else parse_user_id(user_id)
 
@@ -59,7 +61,7 @@ class ApiKeyTokenVerifier:
                 return None
             alias = entrance.opened_alias("", principal)
         if alias is None or self._user_id not in (None, principal.user_id):
-            logger.info("refused: not opened by this key key_id=%s user_id=%s", principal.key_id, principal.user_id)
+            self._log.refused("not opened by this key", principal)
             return None
         return access_token(principal, alias)
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import TRY_AGAIN, refusal
 from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.line_budget import RefusalLog
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +28,13 @@ class CallsAtOnce:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._open: Counter[str] = Counter()
+        self._log = RefusalLog(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = principal_of(scope)
         user_id = principal.user_id
         if self._open[user_id] >= MOST_CALLS:
-            logger.info("refused: too many calls at once key_id=%s user_id=%s", principal.key_id, user_id)
+            self._log.refused("too many calls at once", principal)
             await _TOO_MANY(scope, receive, send)
             return
         self._open[user_id] += 1

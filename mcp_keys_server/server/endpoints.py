@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import WRONG_ENDPOINT, lacks_scopes, only, refusal, too_many
 from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.line_budget import RefusalLog
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import only_while_open
 from mcp_keys_server.auth.throttle import Throttle
@@ -47,19 +48,15 @@ class Endpoints:
         """The endpoints by alias, which may change at any time."""
         self._endpoints = endpoints
         self._calls = calls
+        self._log = RefusalLog(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         principal = principal_of(scope)
         alias = self._entered_alias(scope, principal)
         endpoint = None if alias is None else self._endpoints.get(alias)
         if alias is None or endpoint is None:
-            logger.info(
-                "refused: not this key's endpoint key_id=%s user_id=%s client=%s path=%r",
-                principal.key_id,
-                principal.user_id,
-                client_address(scope),
-                redact(scope["path"][:LONGEST_LOGGED_PATH]),
-            )
+            path = redact(scope["path"][:LONGEST_LOGGED_PATH])
+            self._log.refused("not this key's endpoint", principal, f"client={client_address(scope)} path={path!r}")
             await WRONG_ENDPOINT(scope, receive, send)
             return
         if scope["method"] not in endpoint.methods:
@@ -69,12 +66,12 @@ class Endpoints:
             return
         if not endpoint.required_scopes <= principal.grant.scopes:
             missing = sorted(endpoint.required_scopes - principal.grant.scopes)
-            logger.info("refused: no scope key_id=%s user_id=%s alias=%s", principal.key_id, principal.user_id, alias)
+            self._log.refused("no scope", principal, f"alias={alias}")
             await lacks_scopes(alias, missing)(scope, receive, send)
             return
         seconds = await self._calls.take(principal.key_id)
         if seconds:
-            logger.info("refused: too many calls key_id=%s user_id=%s", principal.key_id, principal.user_id)
+            self._log.refused("too many calls", principal)
             await too_many(seconds)(scope, receive, send)
             return
         if any(name.startswith(_OF_MCP) and not value.isascii() for name, value in scope["headers"]):

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from mcp_keys_server.auth.answers import TOO_BUSY, UNAVAILABLE, only, refusal, too_many
 from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.line_budget import RefusalLog
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import (
@@ -42,6 +43,7 @@ class Introspection:
         self._manager = manager
         self._issuer = issuer
         self._calls = calls
+        self._log = RefusalLog(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (await self._answer(Request(scope, receive)))(scope, receive, send)
@@ -53,7 +55,7 @@ class Introspection:
         try:
             asker.grant.require(KEYS_INTROSPECT)
         except NotPermittedError as error:
-            logger.info("refused: may not introspect key_id=%s user_id=%s", asker.key_id, asker.user_id)
+            self._log.refused("may not introspect", asker)
             return refusal(403, str(error))
         try:
             tokens = (await read_form(request)).texts("token")

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from mcp_keys_server.auth.answers import INVALID_REQUEST, NOT_OPENED, refusal, too_many
 from mcp_keys_server.auth.entrance import Entrance, path_as_sent
 from mcp_keys_server.auth.guard import principal_of
+from mcp_keys_server.auth.line_budget import RefusalLog
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import InvalidFieldError, NotPermittedError
@@ -45,6 +46,7 @@ class Verification:
 
     def __init__(self, calls: Throttle) -> None:
         self._calls = calls
+        self._log = RefusalLog(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await (await self._answer(scope))(scope, receive, send)
@@ -58,11 +60,11 @@ class Verification:
             return refusal(400, f"{error} {_HOW_TO_ASK}", code=INVALID_REQUEST)
         if reason is not None:
             refused, answer = reason
-            logger.info("refused: %s key_id=%s user_id=%s", refused, principal.key_id, principal.user_id)
+            self._log.refused(refused, principal)
             return answer
         seconds = await self._calls.take(principal.key_id)
         if seconds:
-            logger.info("refused: too many calls key_id=%s user_id=%s", principal.key_id, principal.user_id)
+            self._log.refused("too many calls", principal)
             return too_many(seconds)
         logger.debug("verified: key_id=%s user_id=%s", principal.key_id, principal.user_id)
         return Response(headers={"cache-control": "no-store", **_who(principal)})

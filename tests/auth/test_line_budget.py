@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from mcp_keys_server import KeyVerifier, Principal, TooBusyError
+from mcp_keys_server import KeyVerifier, Principal, RequestedGrant, TooBusyError
 from mcp_keys_server.auth import line_budget
 from mcp_keys_server.auth.line_budget import MOST_LINES, SECONDS, LineBudget
 from mcp_keys_server.settings import Settings
@@ -30,20 +30,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 async def test_a_network_has_so_many_lines_and_one_that_says_so(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     budget = LineBudget()
-    assert [budget.take("192.0.2.1") for _ in range(MOST_LINES + 3)] == [True] * MOST_LINES + [False] * 3
-    assert budget.take("192.0.2.2")
+    assert [budget.take("client=192.0.2.1") for _ in range(MOST_LINES + 3)] == [True] * MOST_LINES + [False] * 3
+    assert budget.take("client=192.0.2.2")
     said = [line for name, level, line in caplog.record_tuples if (name, level) == (BUDGET, logging.WARNING)]
     assert said == ["refused: very many client=192.0.2.1; those of the next 60 seconds are not logged"]
     clock.now += SECONDS
-    assert budget.take("192.0.2.1")
+    assert budget.take("client=192.0.2.1")
 
 
 async def test_very_many_networks_take_no_more_memory(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     del clock
-    monkeypatch.setattr(line_budget, "MOST_NETWORKS", 3)
+    monkeypatch.setattr(line_budget, "MOST_KNOWN", 3)
     budget = LineBudget()
     for number in range(10):
-        assert budget.take(f"192.0.2.{number}")
+        assert budget.take(f"client=192.0.2.{number}")
     assert len(budget._lines) <= 3
 
 
@@ -70,3 +70,30 @@ async def test_requests_without_a_key_and_those_that_have_to_wait_do_not_fill_th
             assert {answer.status_code for answer in answers} == {status}
     lines = [name for name, _, _ in caplog.record_tuples if name in (GUARD, BUDGET)]
     assert (lines.count(GUARD), lines.count(BUDGET)) == (MOST_LINES, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "named"),
+    [
+        ("/u/ada/files/mcp", 403, "not this key's endpoint"),
+        ("/u/ada/keys/mcp", 429, "too many calls"),
+        ("/verify?alias=files", 403, "not opened by this key"),
+        ("/verify?alias=keys", 429, "too many calls"),
+        ("/introspect", 403, "may not introspect"),
+    ],
+)
+async def test_what_good_keys_of_one_user_are_refused_does_not_fill_the_log(
+    world: World, caplog: pytest.LogCaptureFixture, path: str, status: int, named: str
+) -> None:
+    keys = [(await world.key(requested=RequestedGrant(aliases=frozenset({"keys"}))))[1] for _ in range(2)]
+    bob, of_bob = await world.key("bob", RequestedGrant(aliases=frozenset({"other"})))
+    async with started(world, Settings(calls_per_minute=1)) as app, client_of(app) as http:
+        asked = [{"X-API-Key": keys[number % 2].reveal()} for number in range(2 * MOST_LINES)]
+        assert [await http.post(path, headers=headers) for headers in asked][-1].status_code == status
+        await http.post("/u/ada/keys/mcp", headers={"X-API-Key": of_bob.reveal()})
+    lines = [line for line in caplog.messages if line.startswith("refused: ")]
+    of_ada = [line for line in lines if "user_id=ada" in line]
+    assert of_ada[0].startswith(f"refused: {named} key_id=")
+    assert "very many user_id=ada" in of_ada[-1]
+    assert len(of_ada) == MOST_LINES + 1
+    assert f"key_id={bob.key_id} user_id=bob client=" in lines[-1]

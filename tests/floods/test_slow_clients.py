@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from tests.databases import SqliteDatabase
-from tests.floods.slow_clients import flood, kinds
+from tests.floods.slow_clients import flood, good_key, kinds
 from tests.running_server import ADA, running_server
 
 pytestmark = pytest.mark.anyio
@@ -17,7 +17,7 @@ TOLD = {"request line", "headers", "headers after a request", "body", "body in p
 
 async def test_slow_clients_of_all_kinds_are_dropped_and_others_are_answered(sqlite_database: SqliteDatabase) -> None:
     with running_server(sqlite_database, *ADA, program=[*HURRIED, "3"], **UNLIMITED) as server:
-        outcome = await flood(server, 200, readers=3, seconds=120)
+        outcome = await flood(server, await good_key(sqlite_database), 200, readers=3, seconds=120)
         assert not outcome.held
         assert outcome.told.keys() == TOLD
         assert outcome.good
@@ -31,13 +31,13 @@ async def test_slow_clients_of_all_kinds_are_dropped_and_others_are_answered(sql
 
 async def test_each_worker_drops_its_own(sqlite_database: SqliteDatabase) -> None:
     with running_server(sqlite_database, "--workers", "2", *ADA, program=[*HURRIED, "3"], **UNLIMITED) as server:
-        outcome = await flood(server, 60, readers=0, seconds=120)
+        outcome = await flood(server, await good_key(sqlite_database), 60, readers=0, seconds=120)
         assert not outcome.held
         assert not outcome.bad
 
 
 async def test_a_server_that_waits_for_ever_is_found_out(sqlite_database: SqliteDatabase) -> None:
     with running_server(sqlite_database, *ADA, program=[*HURRIED, "inf"], **UNLIMITED) as server:
-        outcome = await flood(server, 18, readers=2, seconds=3)
+        outcome = await flood(server, await good_key(sqlite_database), 18, readers=2, seconds=3)
         assert outcome.held == dict.fromkeys((*kinds(server), "reader"), 2)
         assert not outcome.told
