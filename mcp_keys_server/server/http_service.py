@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import socket
@@ -19,10 +20,13 @@ from mcp_keys_server.server.file_limit import FrugalListener
 from mcp_keys_server.server.http_protocol import HttpProtocol, Owed
 from mcp_keys_server.server.slow_clients import PATIENCE, SlowClients
 
+logger = logging.getLogger(__name__)
+
 SECONDS_TO_FINISH = 4
 """After that open requests are cut, so that a stop takes less than five seconds whatever clients do."""
 _TICKS_A_SECOND = 10
 """Of uvicorn's."""
+_FAILED = 500
 
 
 class PortTakenError(McpKeysError):
@@ -98,23 +102,32 @@ class _AnswersWhenItStops:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, partial(self._receive_and_note, receive), send)
-            return
-        if self._is_over:  # what the application needs is closed
+        elif self._is_over or not await self._is_answered(scope, receive, send):
             await STOPPING(scope, receive, send)
-            return
-        begun = False
+
+    async def _is_answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Whether the application has, or has at least begun to."""
+        begun = failed_at_the_end = False
 
         async def send_and_note(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
+            nonlocal begun, failed_at_the_end
+            # It was to be cut, had caught that, and then missed what is closed.
+            failed_at_the_end |= not begun and self._is_over and message.get("status") == _FAILED
+            if not failed_at_the_end:
+                begun = True
+                await send(message)
 
         try:
             await self._app(scope, receive, send_and_note)
         except asyncio.CancelledError:
             if begun:
                 raise
-            await STOPPING(scope, receive, send)
+            return False
+        except Exception:
+            if not failed_at_the_end:
+                raise
+            logger.debug("a request failed when all was closed", exc_info=True)
+        return not failed_at_the_end
 
     async def _receive_and_note(self, receive: Receive) -> Message:
         message = await receive()

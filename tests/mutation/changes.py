@@ -89,12 +89,17 @@ def _constants(value: object) -> Iterator[ast.AST]:
             yield ast.Constant(not value)
         case int() | float():
             yield ast.Constant(value + 1)
-        case str() if not is_sql(value):
+        case str() if not is_sql(value) and not _is_sentence(value):
             yield ast.Constant(f"X{value}")
         case bytes():
             yield ast.Constant(b"X" + value)
         case _:
             pass
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether it is said to people: nothing hangs on its words, and a test that repeats them says nothing of them."""
+    return text.count(" ") > 2  # noqa: PLR2004
 
 
 def _statements(node: ast.AST, *, in_init: bool) -> Iterator[ast.AST]:

@@ -23,6 +23,7 @@ class Guard:
         if key.ends > now and not key.revoked:
             self.seen += 1
             self.log(f"{key.name} comes")
+            self.said = "it comes as it should"
             return True
         raise KeyError("never")
 '''
@@ -40,6 +41,7 @@ NAMES = [
     "Guard.lets_in: self.seen += 1 -> self.seen -= 1",
     "Guard.lets_in: 1 -> 2",
     "Guard.lets_in: self.log(f'{key.name} comes') -> nothing",
+    "Guard.lets_in: self.said = 'it comes as it should' -> nothing",
     "Guard.lets_in: True -> False",
     "Guard.lets_in: raise KeyError('never') -> nothing",
 ]

@@ -84,3 +84,48 @@ async def test_who_comes_when_all_is_closed_is_told_to_try_again() -> None:
         serving.cancel()
         await asyncio.wait([serving])
     assert (answer.status_code, application.is_asked.is_set()) == (503, False)
+
+
+class Stubborn(Endless):
+    """One that goes on when it is cut, and then misses what is closed, or not."""
+
+    def __init__(self, *, misses_it: bool) -> None:
+        super().__init__(begins=False)
+        self._misses_it = misses_it
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except asyncio.CancelledError:
+            await self.is_over.wait()
+            await send({"type": "http.response.start", "status": 500 if self._misses_it else 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"what happened"})
+            if self._misses_it:
+                raise RuntimeError from None
+
+
+async def test_what_fails_because_all_is_closed_is_told_to_try_again() -> None:
+    answer = await answer_of(Stubborn(misses_it=True))
+    assert (answer.status_code, "what happened" in answer.text) == (503, False)
+
+
+async def test_what_is_done_all_the_same_is_answered() -> None:
+    answer = await answer_of(Stubborn(misses_it=False))
+    assert (answer.status_code, answer.text) == (200, "what happened")
+
+
+async def test_what_fails_at_any_other_time_has_failed() -> None:
+    class Broken(Endless):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                raise RuntimeError
+            await super().__call__(scope, receive, send)
+
+    with closing(listen("127.0.0.1", 0)) as listener:
+        server = http_server(Broken(begins=False))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        async with httpx2.AsyncClient(timeout=60) as http:
+            answer = await http.get(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        serving.cancel()
+        await asyncio.wait([serving])
+    assert answer.status_code == 500
