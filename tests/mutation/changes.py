@@ -99,7 +99,7 @@ def _constants(value: object) -> Iterator[ast.AST]:
 
 def _is_sentence(text: str) -> bool:
     """Whether it is said to people: nothing hangs on its words, and a test that repeats them says nothing of them."""
-    return text.count(" ") > 2  # noqa: PLR2004
+    return text.count(" ") > 2
 
 
 def _statements(node: ast.AST, *, in_init: bool) -> Iterator[ast.AST]:

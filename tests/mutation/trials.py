@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,27 +52,19 @@ class Trials:
                 suite.measure(self.known)
             chosen = self._chosen(mutants)
             with self.told.open("w", buffering=1) as told:
-                for mutant, code in self._tried(mutants, lambda it: suite.notices(it, chosen[it])):
+                for mutant, code in in_forks(
+                    mutants, lambda it: suite.notices(it, chosen[it]), at_once=self.at_once, **LIMITS
+                ):
                     told.write(f"{json.dumps([*self._key(mutant), self._outcome(mutant, code, chosen[mutant])])}\n")
 
         return pytest.main([*fresh.OPTIONS, *self.tests], plugins=[Suite(self.package, run)])
 
     def _at_import(self, mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, str]]:
         chosen = self._chosen(mutants)
-        for mutant, code in self._tried(mutants, lambda it: fresh.notices(it, self._dotted(it), chosen[it])):
+        for mutant, code in in_forks(
+            mutants, lambda it: fresh.notices(it, self._dotted(it), chosen[it]), at_once=self.at_once, **LIMITS
+        ):
             yield mutant, self._outcome(mutant, code, chosen[mutant])
-
-    def _tried(
-        self, mutants: Sequence[Mutant], notices: Callable[[Mutant], int]
-    ) -> Iterator[tuple[Mutant, int | None]]:
-        """Twice, where it was noticed: on a machine that is busy a test may fail by itself."""
-        noticed = []
-        for mutant, code in in_forks(mutants, notices, at_once=self.at_once, **LIMITS):
-            if code == NOTICED:
-                noticed.append(mutant)
-            else:
-                yield mutant, code
-        yield from in_forks(noticed, notices, at_once=self.at_once, **LIMITS)
 
     def _chosen(self, mutants: Sequence[Mutant]) -> dict[Mutant, list[str]]:
         known = [Known(**about) for about in _lines(self.known)]
