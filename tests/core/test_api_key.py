@@ -1,3 +1,4 @@
+import ast
 import copy
 import json
 import pickle
@@ -5,11 +6,13 @@ import re
 import secrets
 import string
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mcp_keys_server
 from mcp_keys_server import InvalidApiKeyError, InvalidFieldError, Refusal
 from mcp_keys_server.core.api_key import ApiKey, KeyMint, contains_api_key, redact
 
@@ -32,6 +35,19 @@ def test_the_mint_recognises_what_it_minted() -> None:
 def test_keys_are_all_different() -> None:
     keys = {MINT.mint().reveal() for _ in range(10_000)}
     assert len(keys) == 10_000
+
+
+def test_nothing_is_drawn_from_what_can_be_predicted() -> None:
+    package = Path(mcp_keys_server.__file__).parent
+    imported = {
+        (path.name, name.split(".")[0])
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+    }
+    assert ("api_key.py", "secrets") in imported
+    assert not {name for _, name in imported} & {"random", "uuid"}
 
 
 def test_a_key_with_an_earlier_tag_is_still_recognised() -> None:
