@@ -1,6 +1,8 @@
 import logging
 
 import pytest
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
 
 from mcp_keys_server.server.gateway.remotes.posted_message import parse_message
 from mcp_keys_server.server.gateway.remotes.relay_trouble import TroubleError
@@ -35,6 +37,25 @@ async def test_no_body_is_more_than_refused(
         assert (await post(http, key)).status_code == 200
     assert bcrypt_calls == []
     assert [record for record in caplog.records if record.levelno >= logging.ERROR or record.exc_info] == []
+
+
+async def test_a_server_that_breaks_down_over_one_kind_of_body_is_found_out(sqlite_world: World) -> None:
+    _, key = await sqlite_world.key()
+    async with started(sqlite_world, UNLIMITED) as app:
+
+        async def fragile(scope: Scope, receive: Receive, send: Send) -> None:
+            message = await receive()
+            if b"\\ud800" in message.get("body", b""):  # half of a letter, which no encoding of text can hold
+                await Response(status_code=500)(scope, receive, send)
+            else:
+                given = iter([message])
+
+                async def again() -> Message:
+                    return next(given, None) or await receive()
+
+                await app(scope, again, send)
+
+        assert (await post_all(fragile, key, bodies(EACH // 10), ERAS[0]))[500] > 0
 
 
 def test_what_is_relayed_to_other_servers_is_one_message_or_nothing() -> None:
