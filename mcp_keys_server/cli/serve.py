@@ -37,6 +37,7 @@ def serve(source: SettingsSource) -> None:
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     from mcp_keys_server.cli.welcome import welcome
     from mcp_keys_server.server.app import build_app
+    from mcp_keys_server.server.core_file import write_no_core_file
     from mcp_keys_server.server.file_limit import raise_file_limit
     from mcp_keys_server.server.gateway.gateway import Gateway
     from mcp_keys_server.server.host_policy import host_policy
@@ -67,6 +68,7 @@ def serve(source: SettingsSource) -> None:
     check_workers(settings.workers, settings.upstreams)
     set_up_logging(settings.log_level)
     raise_file_limit()
+    write_no_core_file()
     with closing(listen(settings.host, settings.port)) as listener:
         host, port, *_ = listener.getsockname()
         policy = host_policy(settings, port=port)

@@ -26,6 +26,7 @@ def stdio(settings: Settings) -> None:
         raise SettingsError("standard input and output: they are closed; this program is started by a client")
     # Imported here, because the SDK takes longer to import than all other commands take to run.
     gc.disable()
+    from mcp_keys_server.server.core_file import write_no_core_file
     from mcp_keys_server.server.log_setup import set_up_logging
     from mcp_keys_server.server.stdio import admit, key_tools, serve_stdio
 
@@ -41,4 +42,5 @@ def stdio(settings: Settings) -> None:
             await serve_stdio(ring, presented, key_tools(ring, settings))
 
     set_up_logging(settings.log_level)
+    write_no_core_file()
     anyio.run(run)

@@ -1,6 +1,7 @@
 """``stdio`` as a process of its own; see tests/clients for real clients."""
 
 import json
+import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ class Spoken:
     def end(self) -> tuple[str, str]:
         """What was left on standard output, and the log."""
         return self.process.communicate(timeout=20)
+
+
+def test_no_core_file_is_written_of_it(at: tuple[str, str]) -> None:
+    spoken = Spoken(at, a_key(at)["key"])
+    limit, _ = resource.prlimit(spoken.process.pid, resource.RLIMIT_CORE)
+    spoken.end()
+    assert limit == 0
 
 
 def test_the_key_is_verified_again_for_every_call(at: tuple[str, str]) -> None:

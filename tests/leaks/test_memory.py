@@ -6,6 +6,7 @@ that shows a new key, in the forms of all clients, more than ten. But nothing ke
 """
 
 import json
+import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_of_a_key_that_is_used_often_there_are_few_copies_in_memory(tmp_path: Pa
     while_used, afterwards = left_of_a_key(tmp_path, PROGRAM)
     assert 0 < while_used <= MOST_COPIES
     assert afterwards <= MOST_COPIES
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_server_that_crashes_leaves_no_core_file(sqlite_database: SqliteDatabase, workers: str) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    with running_server(sqlite_database, "--workers", workers, *ADA) as server:
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        assert len(children) == (0 if workers == "1" else int(workers))
+        for process in (server.process.pid, *map(int, children)):
+            assert resource.prlimit(process, resource.RLIMIT_CORE) == (0, hard)
 
 
 def test_a_server_that_keeps_keys_is_found(tmp_path: Path) -> None:
