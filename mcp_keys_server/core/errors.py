@@ -131,7 +131,9 @@ class PrefixTakenError(McpKeysError):
 
 
 class StoreUnavailableError(McpKeysError):
-    """The store cannot answer at the moment: nobody is let in, nothing was changed, trying again is right."""
+    """The store cannot answer at the moment: nobody is let in, and trying again is right. A change was not made, unless
+    it is the answer to its commit that was lost, which nobody can tell.
+    """
 
 
 class TooBusyError(McpKeysError):

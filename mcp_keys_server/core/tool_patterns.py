@@ -14,7 +14,6 @@ MOST_TOOLS: Final = 64
 LONGEST_PATTERN: Final = 192
 
 _PATTERN: Final = re.compile(r"(?:\*|[a-z0-9][a-z0-9_-]{0,63}):[A-Za-z0-9._*-]{1,128}")
-_IN_NO_PATTERN: Final = "\0"
 
 
 def is_pattern(text: str) -> bool:
@@ -28,9 +27,9 @@ def matches(pattern: str, alias: str, tool: str) -> bool:
 
 def covered(pattern: str, by: Collection[str]) -> bool:
     """Whether one of these patterns matches all that this one does."""
-    # A letter that no pattern can hold is matched by a star alone, and a star matches whatever comes in its place.
-    alias, _, tool = pattern.replace("*", _IN_NO_PATTERN).partition(":")
-    return pattern in by or any(matches(wide, alias, tool) for wide in by)
+    # Taken as a name, its stars are matched by stars alone, and a star matches whatever comes in their place.
+    alias, _, tool = pattern.partition(":")
+    return any(matches(wide, alias, tool) for wide in by)
 
 
 def meet(some: Collection[str], others: Collection[str]) -> frozenset[str]:
@@ -53,9 +52,9 @@ def _met(one: str, other: str) -> str | None:
 
 
 def _in_common(one: str, other: str) -> str | None:
-    if _fits(one, other.replace("*", _IN_NO_PATTERN)):
+    if _fits(one, other):
         return other
-    if _fits(other, one.replace("*", _IN_NO_PATTERN)):
+    if _fits(other, one):
         return one
     (begin, *rest), (other_begin, *other_rest) = one.split("*"), other.split("*")
     if not rest or not other_rest:

@@ -129,6 +129,7 @@ NOTED: dict[str, tuple[dict[str, Any], str, object, str]] = {
     "made at no time": ({"created_at": "once"}, "created_at", NOW, "created_at is no time; taken as now"),
     "made at none": ({"created_at": None}, "created_at", NOW, "created_at is no time; taken as now"),
     "used at no time": ({"last_used": "often"}, "last_used_at", None, "last_used is no time, and was left out"),
+    "a right before another": ({"scopes": "keys:write read"}, "scopes", {"read"}, "the scope keys:write means"),
     "used too often": ({"use_count": 2**31}, "use_count", 0, "its count of uses is none, and was left out"),
     "used a bit": ({"use_count": "0.5"}, "use_count", 0, "its count of uses is none, and was left out"),
 }
@@ -159,8 +160,10 @@ def test_an_end_that_has_passed_stays() -> None:
 def test_columns_may_have_their_older_names_or_be_missing() -> None:
     key = of_hub(last_used=None, last_used_at="2026-01-01T00:00:00Z", use_count=None, usage_count=5)
     assert (key.last_used_at, key.use_count) == (datetime(2026, 1, 1, tzinfo=UTC), 5)
+    assert of_hub(use_count=2**31 - 1).use_count == 2**31 - 1
     row = {name: value for name, value in HUB_ROW.items() if name not in ("last_used", "use_count")}
-    assert read_key(row, System.HUB, NOW, NOTHING_ADDED).last_used_at is None
+    missing = read_key(row, System.HUB, NOW, NOTHING_ADDED)
+    assert (missing.last_used_at, missing.use_count, missing.notes) == (None, 0, ())
 
 
 def test_a_key_has_the_same_id_whenever_it_is_read_and_no_other_key_has_it() -> None:

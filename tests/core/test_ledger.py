@@ -1,11 +1,12 @@
 """The ledger: an entry for every change, in the same transaction, and a chain that shows whatever is done to it."""
 
 import asyncio
+import hashlib
 import json
 import random
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from mcp_keys_server import (
 from mcp_keys_server.core import administration
 from mcp_keys_server.core.errors import ClaimNotOpenError, KeyNoLongerGoodError, TooManyKeysError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
-from mcp_keys_server.core.ledger import BEGINNING, BrokenLedgerError, Doer, EventKind, Head
+from mcp_keys_server.core.ledger import BEGINNING, BrokenLedgerError, Doer, Event, EventKind, Head, digest_of
 from mcp_keys_server.core.policy import KeyPolicy
 from mcp_keys_server.core.records import Person
 from tests.databases import Database, SqliteDatabase
@@ -461,3 +462,10 @@ async def test_what_was_put_before_the_first_entry_is_noticed(world: World, numb
     )
     with pytest.raises(BrokenLedgerError, match="^the ledger is broken: entry 1 is missing$"):
         await world.ring.administration.verify_events()
+
+
+async def test_the_digest_of_an_entry_is_made_in_one_way_or_else_no_head_that_was_kept_fits() -> None:
+    at = datetime(2026, 11, 29, 12, 0, tzinfo=timezone(timedelta(hours=1)))
+    event = Event(EventKind.KEY_CREATED, at, "ada", "key_1", Doer("key", "key_2", CLIENT), "name='x'")
+    fields = '[8,"key_created","2026-11-29T11:00:00.000000+00:00","ada","key_1","key","key_2","192.0.2.7","name=\'x\'"]'
+    assert digest_of(event, Head(7, b"d" * 32)) == hashlib.sha256(b"d" * 32 + fields.encode()).digest()

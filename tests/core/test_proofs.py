@@ -336,3 +336,24 @@ async def test_only_so_many_proofs_wait_to_be_written(monkeypatch: pytest.Monkey
         proofs.note(MINT.mint(), "hash")
     await proofs.write()
     assert [len(written) for written in tape.written] == [2]
+
+
+async def test_those_that_came_while_others_could_not_be_written_leave_no_room_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proofs_of_keys, "MOST_WAITING", 3)
+    tape, older, newer = Tape(), [MINT.mint() for _ in range(3)], [MINT.mint() for _ in range(2)]
+    proofs = Proofs(SECRET, tape.record_proofs)
+    for key in older:
+        proofs.note(key, "hash")
+
+    def come() -> None:
+        for key in newer:
+            proofs.note(key, "hash")
+
+    tape.break_after = come
+    with pytest.raises(StoreUnavailableError):
+        await proofs.write()
+    tape.break_after = None
+    await proofs.write()
+    assert [set(written) for written in tape.written] == [{older[0].prefix, *(key.prefix for key in newer)}]

@@ -1,3 +1,5 @@
+import pytest
+
 from mcp_keys_server.core.proven_facts import ProvenFacts
 
 
@@ -31,9 +33,28 @@ def test_the_memory_is_bounded_and_forgets_what_is_not_asked_for() -> None:
 
 
 def test_a_newer_hash_takes_no_room_of_others() -> None:
-    facts = ProvenFacts(most=4)
+    facts = ProvenFacts(most=2)
     facts.add(b"first", "1")
-    facts.add(b"second", "2")
     for newer in range(10):
         facts.add(b"second", str(newer))
     assert facts.fitted_hash(b"first") == "1"
+
+
+def test_a_newer_hash_is_what_counts_although_the_older_one_is_not_forgotten_yet() -> None:
+    facts = ProvenFacts(most=2)
+    facts.add(b"key", "older")
+    facts.add(b"another", "x")
+    facts.add(b"key", "newer")
+    assert facts.fitted_hash(b"key") == "newer"
+
+
+@pytest.mark.parametrize(("most", "kept"), [(1, 2), (4, 4), (100, 100)])
+def test_so_many_are_remembered_and_the_next_one_takes_the_place_of_the_oldest(most: int, kept: int) -> None:
+    def oldest_of(number: int) -> str | None:
+        facts = ProvenFacts(most=most)
+        for each in range(number):
+            facts.add(each.to_bytes(16), "h")
+        return facts.fitted_hash(bytes(16))
+
+    assert oldest_of(kept) == "h"
+    assert oldest_of(kept + 1) is None

@@ -68,7 +68,9 @@ def test_a_key_that_expires_soon_is_found_and_one_that_has_expired_is_not() -> N
     def ending(**units: float) -> KeyRecord:
         return a_key(grant=Grant(READS.scopes, None, NOW + timedelta(**units)))
 
-    assert kinds(ending(days=14)) == [FindingKind.EXPIRING]
+    (finding,) = review([ending(days=14)], NOW)
+    assert finding.kind is FindingKind.EXPIRING
+    assert "expires at 2026-12-05 12:00 UTC" in finding.sentence
     assert kinds(ending(days=15)) == []
     assert kinds(ending(days=0)) == []
     assert [finding.kind for finding in review([ending(days=15)], NOW, expiring_days=20)] == [FindingKind.EXPIRING]
@@ -76,14 +78,15 @@ def test_a_key_that_expires_soon_is_found_and_one_that_has_expired_is_not() -> N
 
 @pytest.mark.parametrize(
     ("ends_in_days", "last_used_days_ago", "found"),
-    [(1, 1, [FindingKind.OLDER_SECRET_IN_USE]), (1, 3, []), (1, None, []), (-1, 1, [])],
-    ids=["used after", "used before", "never used", "ended"],
+    [(1, 1, [FindingKind.OLDER_SECRET_IN_USE]), (1, 2, []), (1, 3, []), (1, None, []), (-1, 1, []), (None, 1, [])],
+    ids=["used after", "used at once", "used before", "never used", "ended", "without an end"],
 )
 def test_an_older_secret_that_is_used_beside_the_newer_one_is_found(
-    ends_in_days: float, last_used_days_ago: float | None, found: list[FindingKind]
+    ends_in_days: float | None, last_used_days_ago: float | None, found: list[FindingKind]
 ) -> None:
     used = None if last_used_days_ago is None else ago(days=last_used_days_ago)
-    older = KnownSecret("BBBBBBBB", ago(days=300), NOW + timedelta(days=ends_in_days), used)
+    ends_at = None if ends_in_days is None else NOW + timedelta(days=ends_in_days)
+    older = KnownSecret("BBBBBBBB", ago(days=300), ends_at, used)
     assert kinds(a_key(secrets=(KnownSecret("AAAAAAAA", ago(days=2)), older))) == found
 
 
@@ -94,7 +97,9 @@ def test_a_key_that_may_make_keys_and_never_does_is_broader_than_it_is_used() ->
     assert kinds(maker) == [FindingKind.BROADER_THAN_USED]
     assert kinds(maker, long_ago) == [FindingKind.BROADER_THAN_USED]
     assert kinds(maker, lately) == []
-    assert kinds(a_key(grant=MAKES, created_at=ago(days=89))) == []
+    assert kinds(a_key(grant=MAKES, created_at=ago(days=90))) == []
+    just = a_key("key_0000000000000002", created_at=ago(days=90), parent_key_id=maker.key_id)
+    assert kinds(maker, just) == []
 
 
 def test_what_a_key_made_counts_after_it_was_revoked_as_well() -> None:
@@ -105,7 +110,12 @@ def test_what_a_key_made_counts_after_it_was_revoked_as_well() -> None:
 
 def test_a_disabled_key_is_found_when_it_has_been_so_for_long() -> None:
     assert kinds(a_key(disabled_at=ago(days=91), last_used_at=ago(days=200))) == [FindingKind.DISABLED]
-    assert kinds(a_key(disabled_at=ago(days=89), last_used_at=ago(days=200))) == []
+    assert kinds(a_key(disabled_at=ago(days=90), last_used_at=ago(days=200))) == []
+
+
+def test_a_key_all_of_whose_secrets_have_ended_has_no_older_one_in_use() -> None:
+    ended = (KnownSecret("AAAAAAAA", ago(days=9), ago(days=3)), KnownSecret("BBBBBBBB", ago(days=99), ago(days=9)))
+    assert kinds(a_key(secrets=ended)) == []
 
 
 def test_keys_that_nobody_can_use_are_left_out() -> None:

@@ -112,6 +112,14 @@ async def test_a_visit_noted_late_does_not_shorten_the_session(world: World) -> 
     await world.ring.sessions.principal(token)
 
 
+async def test_a_session_that_was_seen_in_a_time_to_come_is_over(world: World) -> None:
+    token = await begin(world)
+    world.clock.advance(minutes=-1)
+    await world.ring.sessions.principal(token)  # by another machine's clock
+    world.clock.advance(microseconds=-1)
+    await ended(world, token)
+
+
 async def test_a_session_that_was_ended_stays_so_and_the_others_go_on(world: World) -> None:
     ada = await world.principal()
     token, other = await begin(world, ada), await begin(world, ada)

@@ -362,6 +362,14 @@ async def test_a_key_without_keys_write_ends_itself_but_nothing_with_it(world: W
     assert await refusal_of(world, made_key) is None
 
 
+@pytest.mark.parametrize(("reason", "detail"), [("it was shown to somebody", "it was shown to somebody"), (None, "")])
+async def test_why_a_key_was_ended_is_in_the_ledger(world: World, reason: str | None, detail: str) -> None:
+    record, _ = await world.key()
+    assert (await world.ring.manager.revoke_key(ADA, key_id=record.key_id, reason=reason)).revoked_reason == reason
+    (entry,) = await world.ring.administration.list_events(limit=1)
+    assert (entry.event.kind, entry.event.detail) == ("key_revoked", detail)
+
+
 async def test_who_ended_a_key_is_kept(world: World) -> None:
     record, _ = await world.key()
     assert (await world.ring.manager.revoke_key(ADA, key_id=record.key_id, reason=None)).revoked_by == "person"

@@ -135,6 +135,31 @@ async def test_a_raised_cost_rehashes_a_key_on_its_next_first_use(world: World, 
     assert bcrypt_calls == ["checkpw", "hashpw", "checkpw"]  # the second check is the test's own
 
 
+async def test_a_raised_cost_takes_one_check_and_one_new_hash_where_no_proof_is_kept(
+    world: World, bcrypt_calls: list[str]
+) -> None:
+    _, key = await world.key()
+    store = world.ring.store
+    with closing(KeyHasher(cost=5)) as hasher:
+        mint, usage, proofs = (
+            KeyMint(store.checksum_secret),
+            UsageLog(store.record_use),
+            Proofs(None, store.record_proofs),
+        )
+        dearer = KeyVerifier(store, mint, hasher, usage, proofs, clock=world.clock)
+        bcrypt_calls.clear()
+        for _ in range(2):
+            await dearer.verify(key.reveal())
+    assert bcrypt_calls == ["checkpw", "hashpw"]
+
+
+async def test_a_key_is_found_in_a_text_and_nothing_else_is(world: World) -> None:
+    _, key = await world.key()
+    verifier = world.ring.verifier
+    assert verifier.finds_key_in(f"curl -H 'X-API-Key: {key.reveal()}'")
+    assert verifier.finds_key_in(f"curl -H 'X-API-Key: {key.reveal()[:-1]}'") is False
+
+
 async def test_a_lowered_cost_leaves_hashes_alone(world: World) -> None:
     async with open_key_ring(world.address, bcrypt_cost=5, clock=world.clock) as dearer:
         _, key = await dearer.administration.create_key("ada", name="x", requested=RequestedGrant())
