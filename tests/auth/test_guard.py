@@ -8,6 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mcp_keys_server.auth import guard
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
 from mcp_keys_server.auth.network_address import client_address
+from mcp_keys_server.auth.open_responses import CURRENT
 from mcp_keys_server.auth.throttle import Throttle
 from tests.world import World
 
@@ -185,3 +186,61 @@ async def test_of_floods_only_so_many_are_remembered(world: World, monkeypatch: 
 @pytest.mark.parametrize("client", [None, ("a\nb", 1), ("", 1)])
 def test_what_is_no_address_is_unknown(client: tuple[str, int] | None) -> None:
     assert client_address({"type": "http", "client": client}) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:DB8:0::7", "2001:db8::7"),
+        ("fe80::7%eth0", "fe80::7"),
+        ("fe80::7%", "fe80::7"),
+    ],
+)
+def test_an_address_has_one_spelling(host: str, address: str) -> None:
+    assert client_address({"type": "http", "client": (host, 80)}) == address
+
+
+async def test_requests_without_a_key_are_no_failures_of_their_address(world: World) -> None:
+    failures = Throttle("failures", RateLimitItemPerMinute(1), world.ring.counters)
+    guarded = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses, failures)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guarded), base_url="http://localhost") as http:
+        statuses = [(await http.get("/")).status_code for _ in range(5)]
+        statuses += [(await http.get("/", headers={"X-API-Key": "bad"})).status_code for _ in range(3)]
+    assert statuses == [401] * 5 + [401, 429, 429]
+
+
+async def test_what_answers_nothing_is_left_at_that_and_nothing_goes_on_being_its_response(world: World) -> None:
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive, send
+        assert CURRENT.get() is not None
+
+    _, key = await world.key()
+    guarded = KeyGuard(silent, world.ring.verifier, world.ring.open_responses)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope: Scope = {"type": "http", "headers": [(b"x-api-key", key.reveal().encode())], "client": ("192.0.2.7", 1)}
+    await guarded(scope, receive, send)
+    assert (sent, CURRENT.get()) == ([], None)
+
+
+async def test_of_a_flood_there_is_one_line_until_its_time_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked_at = [1_000.0]
+    monkeypatch.setattr(guard, "monotonic", lambda: asked_at[-1])
+    failures = Throttle("failures", RateLimitItemPerMinute(1), world.ring.counters)
+    guarded = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses, failures)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guarded), base_url="http://localhost") as http:
+        for moment in (1_000.0, 1_001.0, 1_002.0, 1_100.0, 1_101.0):
+            asked_at.append(moment)
+            await http.get("/", headers={"X-API-Key": "bad"})
+    lines = [line for line in caplog.messages if line.startswith("refused: too many failures client=127.0.0.1; ")]
+    assert len(lines) == 2

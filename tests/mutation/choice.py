@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.mutation.mutants import Mutant
 from tests.mutation.suite import Known
 
-ENOUGH_SECONDS = 5.0
+ENOUGH_SECONDS = 15.0
 """Of the processor, for the tests of one mutant: who is let live by so many is called a survivor."""
 SOME = 100
 """So many are tried when nothing tells which."""
