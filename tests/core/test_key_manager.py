@@ -157,7 +157,8 @@ async def test_neither_a_claim_nor_an_end_is_a_change_of_which_there_are_so_many
     policy = KeyPolicy(max_changes_per_hour=1)
     async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, policy=policy, clock=world.clock) as ring:
         asked = await ring.manager.create_unclaimed_key(Person("ada"), name="x", requested=NOTHING_SPECIAL)
-        await ring.manager.claim_key(Person("ada"), key_id=asked.key_id, claimed_from=None)
+        claimed, key = await ring.manager.claim_key(Person("ada"), key_id=asked.key_id, claimed_from=None)
+        assert (claimed.key_id, claimed.prefix) == (asked.key_id, key.prefix)
         await ring.manager.revoke_key(Person("ada"), key_id=asked.key_id, reason=None)
 
 
