@@ -74,7 +74,7 @@ def _one_spelling_of_each_user(keys: list[ImportedKey], made: ImportPlan) -> lis
         if key.user_id not in spellings or key.user_id_there == key.user_id:
             spellings[key.user_id] = key.user_id_there
     reason = "its user id differs from another one in case only, and nobody's keys are given to somebody else"
-    return _kept(keys, made, reason, [spellings[key.user_id] == key.user_id_there for key in keys])
+    return _kept(keys, made, reason, lambda key: spellings[key.user_id] == key.user_id_there)
 
 
 def _one_for_each(
@@ -83,14 +83,14 @@ def _one_for_each(
     first: dict[str, ImportedKey] = {}
     for key in keys:
         first.setdefault(of(key), key)
-    return _kept(keys, made, reason, [first[of(key)] is key for key in keys])
+    return _kept(keys, made, reason, lambda key: first[of(key)] is key)
 
 
-def _kept(keys: Sequence[ImportedKey], made: ImportPlan, reason: str, keep: Sequence[bool]) -> list[ImportedKey]:
-    made.remarks += (
-        Remark(key.source_id, RemarkKind.SKIPPED, reason) for key, kept in zip(keys, keep, strict=True) if not kept
-    )
-    return [key for key, kept in zip(keys, keep, strict=True) if kept]
+def _kept(
+    keys: Sequence[ImportedKey], made: ImportPlan, reason: str, is_kept: Callable[[ImportedKey], bool]
+) -> list[ImportedKey]:
+    made.remarks += (Remark(key.source_id, RemarkKind.SKIPPED, reason) for key in keys if not is_kept(key))
+    return [key for key in keys if is_kept(key)]
 
 
 def _one_user_for_each_email(keys: Iterable[ImportedKey], made: ImportPlan) -> list[ImportedUser]:

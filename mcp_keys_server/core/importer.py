@@ -152,7 +152,7 @@ class Importer:
             decision = _taking(holdings, Deed(OPERATOR, self._clock()), keys, self._origin)
             return decision if self._write else Decision(decision.answer)
 
-        if not keys or (not self._write and await self._store.find_user(user.user_id) is None):
+        if not keys or await self._store.find_user(user.user_id) is None:  # who would have been added
             return decide(Holdings(user, {}, {})).answer
         return await self._store.change(user.user_id, decide)
 

@@ -30,7 +30,6 @@ from mcp_keys_server.core.records import Claim, KeyRecord, KeyStatus, KnownSecre
 from mcp_keys_server.core.upkeep import revocations
 
 LIVE: Final = frozenset({KeyStatus.ACTIVE, KeyStatus.DISABLED, KeyStatus.UNCLAIMED})
-NO_OVERLAP: Final = timedelta(0)
 MOST_HELD_KEYS: Final = 2_000
 """That were not revoked, live or not."""
 
@@ -130,11 +129,10 @@ def claimable(holdings: Holdings, key: KeyRecord, deed: Deed) -> Claim:
         ClaimNotOpenError: It cannot.
     """
     found = key.claim
-    fits = found is not None and found.by_invitation == (deed.actor is None)
     # A key that was asked for and never handed over ends with its maker; one that is in use does not.
     maker_is_good = key.parent_key_id is None or key.parent_key_id in holdings.keys or bool(key.secrets)
     waits = key.awaits_claim(deed.now) and holdings.user.disabled_at is None
-    if found is None or not (fits and maker_is_good and waits):
+    if found is None or found.by_invitation != (deed.actor is None) or not (maker_is_good and waits):
         raise ClaimNotOpenError
     return found
 
@@ -148,7 +146,9 @@ def rotate(
     return Decision(after.answer, after.changes, (_rotated(key, deed, overlap),))
 
 
-def rotate_by_claim(holdings: Holdings, deed: Deed, key_id: str, offered: Claim) -> Decision[KeyRecord]:
+def rotate_by_claim(
+    holdings: Holdings, deed: Deed, *, key_id: str, overlap: timedelta, claim_life: timedelta
+) -> Decision[KeyRecord]:
     """The same, from the moment in which somebody claims the new secret."""
     key = _rotatable(holdings, deed, key_id)
     if key.claim and key.claim.by_invitation and key.claim.lapses_at > deed.now:
@@ -157,8 +157,8 @@ def rotate_by_claim(holdings: Holdings, deed: Deed, key_id: str, offered: Claim)
             f"key_id: until {key.claim.lapses_at:%Y-%m-%dT%H:%M:%SZ} whoever was invited may disown this key; rotate "
             "it after that, or at once without a claim"
         )
-    changes = (PutClaim(key_id, offered),)
-    return Decision(replace(key, claim=offered), changes, (_rotated(key, deed, offered.overlap or NO_OVERLAP),))
+    offered = Claim(deed.now + claim_life, overlap=overlap)
+    return Decision(replace(key, claim=offered), (PutClaim(key_id, offered),), (_rotated(key, deed, overlap),))
 
 
 def _with_new_secret(key: KeyRecord, deed: Deed, secret: NewSecret, overlap: timedelta | None) -> Decision[KeyRecord]:
@@ -166,12 +166,11 @@ def _with_new_secret(key: KeyRecord, deed: Deed, secret: NewSecret, overlap: tim
     changes: list[Change] = []
     kept: list[KnownSecret] = []
     for older in key.secrets:
-        if not older.is_live(deed.now) or not overlap:
-            changes.append(RemoveSecret(older.prefix))
+        if overlap and older.is_live(deed.now):
+            kept.append(replace(older, ends_at=deed.now + overlap))
+            changes.append(EndSecret(older.prefix, deed.now + overlap))
         else:
-            ends_at = deed.now + overlap if older.ends_at is None else min(older.ends_at, deed.now + overlap)
-            kept.append(replace(older, ends_at=ends_at))
-            changes.append(EndSecret(older.prefix, ends_at))
+            changes.append(RemoveSecret(older.prefix))
     if len(kept) > 1:
         raise ClaimNotOpenError
     if key.secrets and not kept:  # then whoever got hold of an old secret is to be out, of the pages too

@@ -129,12 +129,8 @@ class KeyManager:
             KeyNotFoundError, NotRotatableError: As for ``rotate_key``.
         """
         parsed_id, overlap = parse_key_id(key_id), check_overlap(overlap_hours)
-
-        def decide(holdings: Holdings, deed: Deed) -> Decision[KeyRecord]:
-            offered = Claim(deed.now + self._claim_life, overlap=overlap)
-            return issuance.rotate_by_claim(holdings, deed, parsed_id, offered)
-
-        return await self._attempts.change(actor, client, decide)
+        offer = partial(issuance.rotate_by_claim, key_id=parsed_id, overlap=overlap, claim_life=self._claim_life)
+        return await self._attempts.change(actor, client, offer)
 
     async def find_key(self, actor: Actor, *, key_id: str) -> KeyRecord:
         """One key of the user's. Every key may see itself and those that it made.

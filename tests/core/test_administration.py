@@ -73,6 +73,14 @@ async def test_the_operator_revokes_anybodys_key(world: World) -> None:
         await world.ring.administration.revoke_key("key_0123456789abcdef", reason=None)
 
 
+async def test_a_key_that_has_just_ended_is_not_read_again(world: World) -> None:
+    record, _ = await world.key()
+    world.database.do_after("INSERT", "events", "UPDATE keys SET name = 'Read' WHERE revoked_at IS NOT NULL")
+    for name in ("A key", "Read"):
+        ended = await world.ring.administration.revoke_key(record.key_id, reason=None)
+        assert (ended.name, ended.revoked_at) == (name, world.clock.now)
+
+
 async def test_two_keys_of_one_name_are_two_keys(world: World) -> None:
     made = [await world.ring.administration.create_key("ada", name="Laptop", requested=NOTHING_SPECIAL) for _ in "ab"]
     assert made[0][0].key_id != made[1][0].key_id

@@ -156,6 +156,24 @@ async def test_only_so_many_names_are_remembered_and_those_in_use_stay(
     assert len(tape.shared[0]) == 10
 
 
+async def test_a_generation_holds_so_many_names_and_of_the_one_before_whoever_is_asked_for_stays(
+    monkeypatch: pytest.MonkeyPatch, counters: SharedCounters
+) -> None:
+    monkeypatch.setattr(module, "MOST_NAMES", 2)
+    assert [await counters.take(name, 1, 60) for name in "abcde"] == [0] * 5
+    assert await counters.take("c", 1, 60) > 0
+    assert await counters.take("a", 1, 60) == 0
+
+
+async def test_what_is_remembered_of_a_window_that_has_ended_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, counters: SharedCounters, clock: SettableClock
+) -> None:
+    monkeypatch.setattr(module, "MOST_NAMES", 1)
+    assert [await counters.take(name, 1, 60) for name in "ab"] == [0, 0]
+    clock.advance(minutes=1)
+    assert await counters.take("a", 1, 60) == 0
+
+
 async def test_trouble_does_not_end_the_sharing(
     monkeypatch: pytest.MonkeyPatch, tape: Tape, counters: SharedCounters
 ) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -27,6 +28,7 @@ def test_any_other_spelling_of_a_word_is_refused(text: str) -> None:
 
 
 def test_aliases_are_one_at_least_and_not_too_many() -> None:
+    field_rules.check_aliases([f"a{number}" for number in range(64)])
     for aliases in ([], [f"a{number}" for number in range(65)]):
         with pytest.raises(InvalidFieldError, match="^aliases: "):
             field_rules.check_aliases(aliases)
@@ -63,6 +65,7 @@ def test_what_is_not_a_scope_is_refused(text: str) -> None:
 
 def test_scopes_may_be_none_but_not_very_many() -> None:
     field_rules.check_scopes([])
+    field_rules.check_scopes([f"s{number}" for number in range(32)])
     with pytest.raises(InvalidFieldError, match="^scopes: "):
         field_rules.check_scopes([f"s{number}" for number in range(33)])
 
@@ -117,15 +120,26 @@ def test_a_user_is_named_by_id_or_email() -> None:
     refuse(field_rules.parse_user, "ADA", "user")
 
 
-def test_a_life_is_days_or_a_part_of_one() -> None:
-    field_rules.check_life(0.5)
-    field_rules.check_life(3650)
+@pytest.mark.parametrize("days", [1 / 86_400, 0.5, 3650])
+def test_a_life_is_days_or_a_part_of_one(days: float) -> None:
+    field_rules.check_life(days)
 
 
 @pytest.mark.parametrize("days", [0, 1e-300, 1 / 86_401, -1, 3650.1, 1e300, float("inf"), float("-inf"), float("nan")])
 def test_a_life_that_is_none_or_without_end_is_refused(days: float) -> None:
     with pytest.raises(InvalidFieldError, match="^expires_in_days: "):
         field_rules.check_life(days)
+
+
+@pytest.mark.parametrize("days", [1e-6, 0.5, 3650])
+def test_so_many_days_may_be_a_part_of_one(days: float) -> None:
+    assert field_rules.check_days("unused_days", days) == timedelta(days=days)
+
+
+@pytest.mark.parametrize("days", [0, -1, 3650.1, float("inf"), float("nan")])
+def test_no_days_and_too_many_are_refused(days: float) -> None:
+    with pytest.raises(InvalidFieldError, match="^unused_days: "):
+        field_rules.check_days("unused_days", days)
 
 
 @pytest.mark.parametrize(

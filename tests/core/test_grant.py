@@ -78,6 +78,26 @@ def test_what_is_not_asked_for_is_as_with_the_maker() -> None:
 
 
 @pytest.mark.parametrize(
+    "requested",
+    [
+        RequestedGrant(scopes=frozenset({"keys:read"})),
+        RequestedGrant(aliases=frozenset({"notes", "keys"})),
+        RequestedGrant(aliases=frozenset({"notes"})),
+        RequestedGrant(expires_in_days=1),
+        RequestedGrant(expires_in_days=0.5),
+        RequestedGrant(tools=frozenset({"notes:read_*"})),
+    ],
+)
+def test_as_much_as_the_maker_has_is_given_to_whoever_asks_for_it(requested: RequestedGrant) -> None:
+    tools = frozenset({"notes:read_*"})
+    maker = Grant(frozenset({"keys:read"}), frozenset({"notes", "keys"}), NOW + timedelta(days=1), tools)
+    child = maker.child(requested, NOW)
+    assert child.aliases == (requested.aliases or maker.aliases)
+    assert child.expires_at == (requested.end(NOW) or maker.expires_at)
+    assert (child.scopes, child.tools) == (maker.scopes, maker.tools)
+
+
+@pytest.mark.parametrize(
     ("requested", "words"),
     [
         (RequestedGrant(scopes=frozenset({"admin"})), "scopes: .* keys:read, keys:write, orders:read"),

@@ -50,6 +50,7 @@ def test_a_key_of_fleetmind_is_the_same_key_here() -> None:
     assert (key.user_id, key.email, key.user_name) == (FLEETMIND_ROW["user_id"], "ada@fleet.example", "Ada")
     assert (key.prefix, key.key_hash) == (FLEETMIND_KEY[3:11], f"sha256:{sha256_of(FLEETMIND_KEY)}")
     assert (key.name, key.scopes, key.expires_at) == ("FleetMind key", SCOPES_OF_FLEETMIND, None)
+    assert key.use_count == 0
     assert key.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert key.last_used_at == datetime(2026, 1, 2, 3, 4, 5, 120_000, tzinfo=UTC)
     assert (key.revoked, key.notes, key.has_naive_times) == (False, (), True)
@@ -154,7 +155,13 @@ def test_an_end_that_has_passed_stays() -> None:
     key = of_hub(expires_at="2026-01-01T00:00:00")
     assert (key.expires_at, key.has_naive_times) == (datetime(2026, 1, 1, tzinfo=UTC), True)
     assert not key.is_live(NOW)
+    assert not of_hub(expires_at=NOW.isoformat()).is_live(NOW)
     assert of_hub(expires_at=(NOW + timedelta(seconds=1)).isoformat()).is_live(NOW)
+
+
+def test_a_hash_may_take_as_long_to_check_as_one_that_is_made_here() -> None:
+    dearest = HUB_ROW["key_hash"].replace("$04$", "$16$")
+    assert of_hub(key_hash=dearest).key_hash == f"imported:{dearest}"
 
 
 def test_columns_may_have_their_older_names_or_be_missing() -> None:

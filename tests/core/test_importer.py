@@ -14,7 +14,7 @@ from mcp_keys_server.core.imported_key import ScopeRule, System
 from mcp_keys_server.core.importer import Importer, ImportReport
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.ledger import Event, EventKind
-from mcp_keys_server.core.records import KeyStatus, UserRecord
+from mcp_keys_server.core.records import KeyStatus, Person, UserRecord
 from mcp_keys_server.core.source_row import SourceRow
 from tests.imported_keys import fleetmind_key, hub_key
 from tests.sources import fleetmind_columns, fleetmind_user_id, hub_columns
@@ -114,6 +114,25 @@ async def test_a_user_who_did_not_come_from_there_gets_none_of_its_keys(world: W
         assert counts(report) == (0, 0, 1, 0)
         assert "came from elsewhere" in remarks(report)["1"]
     assert await refusal(world, key) is Refusal.UNMATCHED
+
+
+async def test_nobody_says_of_themselves_that_they_came_from_there(world: World) -> None:
+    record, _ = await world.key()
+    await world.ring.manager.revoke_key(Person("ada"), key_id=record.key_id, reason="from=hub user_id='ada'")
+    (entry, *_) = await world.ring.administration.list_events()
+    assert entry.event.detail == "from=hub user_id='ada'"
+    key = hub_key()
+    assert counts(await take(world, System.HUB, of_hub(key, "1", "ada"))) == (0, 0, 1, 0)
+    assert await refusal(world, key) is Refusal.UNMATCHED
+
+
+async def test_a_user_who_has_a_key_from_there_is_the_same_in_whatever_spelling(world: World) -> None:
+    keys = [hub_key() for _ in range(2)]
+    row = of_hub(keys[0], "1", "4B0C")
+    await take(world, System.HUB, row)
+    report = await take(world, System.HUB, {**row, "user_id": "4b0c"}, of_hub(keys[1], "2", "4b0c"))
+    assert counts(report) == (1, 1, 0, 0)
+    assert {await owner(world, key) for key in keys} == {"4b0c"}
 
 
 async def test_a_user_of_one_system_gets_no_keys_of_the_other(world: World) -> None:
@@ -222,6 +241,24 @@ class Racing:
             await first()
 
 
+class OnlyRead:
+    """A store in which nothing is to be written."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the store has
+        assert name in ("find_owner", "find_user", "find_key", "read_secret", "list_events")
+        return getattr(self._store, name)
+
+
+async def test_where_all_keys_are_here_nothing_is_written(world: World) -> None:
+    rows = of_hub(hub_key(), "1"), of_hub(hub_key(), "2", last_used="2026-03-04T05:06:07+00:00", use_count=7)
+    await take(world, System.HUB, *rows)
+    store: Any = OnlyRead(world.ring.store)
+    assert counts(await take(world, System.HUB, *rows, store=store)) == (0, 2, 0, 0)
+
+
 async def test_a_prefix_that_is_taken_meanwhile_costs_its_own_row_only(world: World) -> None:
     taken, other = hub_key(), hub_key()
 
@@ -289,7 +326,9 @@ async def test_a_key_that_was_revoked_here_stays_so(world: World) -> None:
 
 async def test_a_key_that_was_revoked_there_since_is_pointed_out(world: World) -> None:
     key = fleetmind_key()
-    await take(world, System.FLEETMIND, of_fleetmind(key, 1, "eve@x.org"))
+    for _ in range(2):
+        report = await take(world, System.FLEETMIND, of_fleetmind(key, 1, "eve@x.org"))
+        assert remarks(report, RemarkKind.NOTED) == {}
     report = await take(world, System.FLEETMIND, of_fleetmind(key, 1, "eve@x.org", is_active=False))
     key_id = (await world.ring.verifier.verify(key)).key_id
     assert remarks(report, RemarkKind.NOTED)["1"] == f"revoked there since; here {key_id} is still good"

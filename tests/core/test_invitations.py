@@ -1,6 +1,7 @@
 """A link with which a user gets a key that nobody has seen before them: its code is good once and for a time."""
 
 import asyncio
+import base64
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -8,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from mcp_keys_server import (
+    InvalidApiKeyError,
     InvalidFieldError,
     KeyRecord,
     KeyStatus,
@@ -262,6 +264,25 @@ async def test_a_key_that_somebody_else_took_is_disowned(world: World) -> None:
     assert await world.ring.invitations.disown(invitation.code) == disowned
 
 
+async def test_what_was_made_with_a_disowned_key_ends_with_it(world: World) -> None:
+    requested = RequestedGrant(frozenset({"keys:read", "keys:write"}))
+    invitation = await world.ring.invitations.invite("ada", name="x", requested=requested)
+    _, stolen = await world.ring.invitations.accept(invitation.code, claimed_from=None)
+    thief = await world.ring.verifier.verify(stolen.reveal())
+    _, made = await world.ring.manager.create_key(thief, name="y", requested=NOTHING_SPECIAL)
+    await world.ring.invitations.disown(invitation.code)
+    for key in (stolen, made):
+        with pytest.raises(InvalidApiKeyError):
+            await world.ring.verifier.verify(key.reveal())
+
+
+async def test_a_key_that_was_just_disowned_is_not_read_again(world: World) -> None:
+    invitation = await invite(world)
+    world.database.do_after("INSERT", "events", "UPDATE keys SET name = 'Read' WHERE revoked_at IS NOT NULL")
+    for name in ("First key", "Read"):
+        assert (await world.ring.invitations.disown(invitation.code)).name == name
+
+
 async def test_an_invitation_that_nobody_used_is_disowned_as_well(world: World) -> None:
     invitation = await invite(world)
     await world.ring.invitations.disown(invitation.code)
@@ -293,6 +314,12 @@ def no_codes(invitation: Invitation) -> dict[str, str]:
         "SQL": "' OR 1 = 1 --",
         "10 MB": "A" * 10_000_000,
     }
+
+
+async def test_a_code_is_256_random_bits(world: World) -> None:
+    codes = [(await invite(world)).code for _ in range(2)]
+    assert codes[0] != codes[1]
+    assert [len(base64.urlsafe_b64decode(code + "=")) for code in codes] == [32, 32]
 
 
 async def test_a_text_that_is_no_code_is_an_unknown_invitation(world: World) -> None:

@@ -1,8 +1,9 @@
 import asyncio
+import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import bcrypt
@@ -12,6 +13,7 @@ from mcp_keys_server import InvalidFieldError, StoreUnavailableError
 from mcp_keys_server.core import key_hasher
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
+from tests.imported_keys import SlowBcrypt, bcrypt_of, hub_key
 
 pytestmark = pytest.mark.anyio
 MINT = KeyMint(b"secret")
@@ -85,6 +87,95 @@ async def test_one_who_goes_away_takes_no_one_elses_answer_along(
     assert hasher.known_hash(key.reveal()) == key_hash
 
 
+async def test_what_does_not_fit_is_checked_each_time_and_remembered_nowhere(
+    hasher: KeyHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_hash = bcrypt_of("another")
+    key = MINT.mint()
+    checks = count_checks(monkeypatch)
+    for _ in range(2):
+        assert not await hasher.prove(key, key_hash)
+    assert len(checks) == 2
+    assert not hasher._flights
+
+
+async def test_a_check_that_failed_is_made_again(hasher: KeyHasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = MINT.mint()
+    key_hash = bcrypt_of(key.reveal())
+
+    def fail(*_: bytes) -> bool:
+        raise ValueError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bcrypt, "checkpw", fail)
+        with pytest.raises(StoreUnavailableError):
+            await hasher.prove(key, key_hash)
+    assert await hasher.prove(key, key_hash)
+
+
+async def test_a_key_is_made_after_what_runs_and_what_is_next_and_before_all_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(key_hasher, "_thread_count", lambda: 1)
+    keys = {name: MINT.mint() for name in "abcdef"}
+    key_hash = bcrypt_of("another")
+    slow, order = SlowBcrypt(), list[str]()
+
+    def noted(real: Callable[..., object]) -> Callable[..., object]:
+        slowly = slow.instead_of(real)
+
+        def in_order(password: bytes, hashed_or_salt: bytes) -> object:
+            order.extend(name for name, key in keys.items() if key.reveal().encode() == password)
+            return slowly(password, hashed_or_salt)
+
+        return in_order
+
+    monkeypatch.setattr(bcrypt, "checkpw", noted(bcrypt.checkpw))
+    monkeypatch.setattr(bcrypt, "hashpw", noted(bcrypt.hashpw))
+    with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
+        work = [asyncio.ensure_future(hasher.prove(keys[name], key_hash, crowd="many")) for name in "abcd"]
+        await settled()
+        one = asyncio.ensure_future(hasher.prove(keys["e"], key_hash, crowd="one"))
+        made = asyncio.ensure_future(hasher.hash(keys["f"]))
+        await settled()
+        slow.go.set()
+        await asyncio.gather(*work, one, made)
+    assert order == ["a", "b", "f", "c", "e", "d"]
+
+
+async def test_imported_keys_have_a_thread_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_hasher, "_thread_count", lambda: 2)
+    key_hash = bcrypt_of("another")
+    all_three, checkpw = threading.Barrier(3, timeout=10), bcrypt.checkpw
+
+    def together(password: bytes, hashed_password: bytes) -> bool:
+        all_three.wait()
+        return checkpw(password, hashed_password)
+
+    monkeypatch.setattr(bcrypt, "checkpw", together)
+    with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
+        checks = [hasher.prove(key, key_hash) for key in (MINT.mint(), MINT.mint(), MINT.parse(hub_key()))]
+        assert await asyncio.gather(*checks) == [False] * 3
+
+
+async def test_who_closes_it_waits_for_nothing_and_what_has_not_begun_is_not_done(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(key_hasher, "_thread_count", lambda: 1)
+    key_hash = bcrypt_of("another")
+    slow = SlowBcrypt()
+    monkeypatch.setattr(bcrypt, "checkpw", slow.instead_of(bcrypt.checkpw))
+    with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
+        work = [asyncio.ensure_future(hasher.prove(MINT.mint(), key_hash)) for _ in range(3)]
+        await asyncio.to_thread(slow.began.wait, 20)
+    assert slow.running == 1
+    slow.go.set()
+    told = await asyncio.gather(*work, return_exceptions=True)
+    assert [type(one) for one in told] == [bool, asyncio.CancelledError, RuntimeError]
+    assert slow.calls == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 async def test_a_damaged_hash_is_the_stores_trouble_and_never_access(hasher: KeyHasher) -> None:
     for damaged in ("", "plain", "$2b$04$short", "$2b$04$" + "ü" * 53):
         with pytest.raises(StoreUnavailableError):
@@ -95,6 +186,28 @@ async def test_a_cheaper_hash_is_told_from_one_at_the_configured_cost() -> None:
     with closing(KeyHasher(cost=5)) as hasher:
         assert hasher.is_cheaper_than_configured("$2b$04$" + "x" * 53)
         assert not hasher.is_cheaper_than_configured(await hasher.hash(MINT.mint()))
+
+
+@pytest.mark.parametrize(
+    ("key_hash", "is_cheaper"),
+    [
+        ("$2b$09$" + "x" * 53, True),
+        ("$2b$10$" + "x" * 53, False),
+        ("$2b$12$" + "x" * 53, False),
+        ("imported:$2b$09$" + "x" * 53, True),
+        ("imported:$2b$12$" + "x" * 53, False),
+        ("sha256:" + "0" * 64, True),
+    ],
+)
+def test_a_hash_is_told_by_its_cost_in_two_digits(key_hash: str, *, is_cheaper: bool) -> None:
+    with closing(KeyHasher(cost=10)) as hasher:
+        assert hasher.is_cheaper_than_configured(key_hash) is is_cheaper
+
+
+@pytest.mark.parametrize("cost", [4, 16])
+def test_a_cost_is_taken_up_to_its_bounds(cost: int) -> None:
+    with closing(KeyHasher(cost=cost)) as hasher:
+        assert not hasher.is_cheaper_than_configured(f"$2b${cost:02}$" + "x" * 53)
 
 
 @pytest.mark.parametrize("cost", [3, 17, -1])
@@ -113,15 +226,32 @@ async def test_bcrypt_runs_at_the_lowest_priority_and_the_loop_does_not(
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
 
 
-async def test_there_are_as_many_threads_as_cores_and_one_less_without_priorities(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
+def test_there_are_as_many_threads_as_cores_that_this_process_may_use() -> None:
+    cores = os.sched_getaffinity(0)
+    try:
+        for some in (cores, {min(cores)}):
+            os.sched_setaffinity(0, some)
+            assert key_hasher._thread_count() == len(some)
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(None, 1), (1, 1), (2, 1), (3, 2), (8, 7)])
+async def test_without_priorities_one_core_is_left_to_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: int
 ) -> None:
-    if key_hasher.THREADS_HAVE_PRIORITIES:
-        assert key_hasher._thread_count() == len(os.sched_getaffinity(0))
     monkeypatch.setattr(key_hasher, "THREADS_HAVE_PRIORITIES", False)
-    assert key_hasher._thread_count() == max(1, (os.cpu_count() or 1) - 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert key_hasher._thread_count() == threads
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
         await hasher.hash(MINT.mint())
+
+
+async def settled() -> None:
+    """All that can go on without a thread has done so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def count_checks(monkeypatch: pytest.MonkeyPatch, *, only_after: threading.Event | None = None) -> list[int]:

@@ -10,8 +10,13 @@ from mcp_keys_server import (
     NotPermittedError,
     Principal,
     RequestedGrant,
+    open_key_ring,
 )
+from mcp_keys_server.core import key_manager
+from mcp_keys_server.core.errors import ClaimNotOpenError
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.key_manager import PAGE_SIZE
+from mcp_keys_server.core.policy import KeyPolicy
 from mcp_keys_server.core.records import Person
 from tests.world import NOTHING_SPECIAL, World
 
@@ -101,6 +106,21 @@ async def test_pages_hold_every_key_once(world: World) -> None:
     assert (pages, len(seen), set(seen)) == (3, len(made), made)
 
 
+@pytest.mark.parametrize(("keys", "pages"), [(0, 1), (1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+async def test_no_page_is_empty_but_that_of_nobodys_keys(
+    world: World, monkeypatch: pytest.MonkeyPatch, keys: int, pages: int
+) -> None:
+    monkeypatch.setattr(key_manager, "PAGE_SIZE", 2)
+    for _ in range(keys):
+        await world.key()
+    page = await world.ring.manager.list_keys(Person("ada"))
+    lengths = [len(page.keys)]
+    while page.next_cursor is not None:
+        page = await world.ring.manager.list_keys(Person("ada"), cursor=page.next_cursor)
+        lengths.append(len(page.keys))
+    assert (len(lengths), sum(lengths)) == (pages, keys)
+
+
 async def test_a_cursor_of_nobody_or_of_somebody_else_is_refused(world: World) -> None:
     ada = await world.principal()
     foreign, _ = await world.key("bob")
@@ -117,6 +137,37 @@ async def test_revoking_says_when_and_why_and_once_is_enough(world: World) -> No
     again = await world.ring.manager.revoke_key(ada, key_id=record.key_id, reason="found")
     assert first == again
     assert (first.revoked_reason, first.revoked_at) == ("lost", record.created_at)
+
+
+async def test_a_key_that_has_just_ended_is_not_read_again(world: World) -> None:
+    """Which may fail, and then what was done would be said to have failed."""
+    manager, ada = world.ring.manager, Person("ada")
+    one, _ = await world.key()
+    maker = await world.principal()
+    made, _ = await manager.create_key(maker, name="x", requested=NOTHING_SPECIAL)
+    world.database.do_after("INSERT", "events", "UPDATE keys SET name = 'Read' WHERE revoked_at IS NOT NULL")
+    assert (await manager.revoke_key(ada, key_id=one.key_id, reason=None)).name == "A key"
+    assert (await manager.revoke_key(ada, key_id=one.key_id, reason=None)).name == "Read"
+    for name, with_it in (("A key", [made.key_id]), ("Read", [])):
+        ended, others = await manager.revoke_with_descendants(ada, key_id=maker.key_id, reason=None)
+        assert (ended.name, [key.key_id for key in others]) == (name, with_it)
+
+
+async def test_neither_a_claim_nor_an_end_is_a_change_of_which_there_are_so_many_an_hour(world: World) -> None:
+    policy = KeyPolicy(max_changes_per_hour=1)
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, policy=policy, clock=world.clock) as ring:
+        asked = await ring.manager.create_unclaimed_key(Person("ada"), name="x", requested=NOTHING_SPECIAL)
+        claimed, key = await ring.manager.claim_key(Person("ada"), key_id=asked.key_id, claimed_from=None)
+        assert (claimed.key_id, claimed.prefix) == (asked.key_id, key.prefix)
+        await ring.manager.revoke_key(Person("ada"), key_id=asked.key_id, reason=None)
+
+
+async def test_what_cannot_be_claimed_takes_no_bcrypt(world: World, bcrypt_calls: list[str]) -> None:
+    record, _ = await world.key()
+    before = len(bcrypt_calls)
+    with pytest.raises(ClaimNotOpenError):
+        await world.ring.manager.claim_key(Person("ada"), key_id=record.key_id, claimed_from=None)
+    assert len(bcrypt_calls) == before
 
 
 async def test_anothers_key_and_an_unknown_one_are_the_same_error(world: World) -> None:

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mcp_keys_server import Grant, InvalidFieldError, KeyRecord, NotPermittedError, RequestedGrant
+from mcp_keys_server.core import key_manager
 from mcp_keys_server.core.records import Claim, KnownSecret, Person, Use
 from mcp_keys_server.core.review import FindingKind, review
 from tests.world import World, prefix_of
@@ -144,6 +145,20 @@ async def test_everybody_reviews_their_own_keys_on_all_pages_and_the_operator_ev
     assert [finding.key for finding in await world.ring.manager.review_keys(Person("bob"))] == [bobs]
     assert len(await world.ring.administration.review_keys()) == 52
     assert [finding.key for finding in await world.ring.administration.review_keys("bob")] == [bobs]
+
+
+@pytest.mark.anyio
+async def test_what_has_ended_is_looked_at_on_every_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_manager, "PAGE_SIZE", 1)
+    maker = await world.principal()
+    world.clock.advance(days=80)
+    made, _ = await world.ring.manager.create_key(maker, name="x", requested=RequestedGrant())
+    await world.ring.administration.revoke_key(made.key_id, reason=None)
+    world.clock.advance(days=11)
+    for key in await world.ring.administration.list_keys("ada"):
+        await world.ring.store.record_use({prefix_of(key): Use(1, world.clock.now)})
+    await world.key()  # newer than these, which so are on later pages
+    assert await world.ring.manager.review_keys(Person("ada")) == []
 
 
 @pytest.mark.anyio

@@ -103,13 +103,14 @@ async def test_a_filter_fits_when_all_of_it_does(world: World) -> None:
     record, _ = await world.key(requested=RequestedGrant(expires_in_days=10))
     prefix, now = prefix_of(record), world.clock.now
     day = timedelta(days=1)
-    await world.ring.store.record_use({prefix: Use(1, now)})
+    await world.ring.store.record_use({prefix: Use(1, now + day)})
     for fitting, fits in (
         (KeyFilter(), True),
         (KeyFilter(prefix=prefix[:3]), True),
         (KeyFilter(prefix=prefix[1:]), False),
         (KeyFilter(last_used_before=now), False),
-        (KeyFilter(last_used_before=now + day), True),
+        (KeyFilter(last_used_before=now + day), False),
+        (KeyFilter(last_used_before=now + 2 * day), True),
         (KeyFilter(created_by="key_0123456789abcdef"), False),
         (KeyFilter(expiring_before=now + 9 * day), False),
         (KeyFilter(expiring_before=now + 11 * day), True),
