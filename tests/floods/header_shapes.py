@@ -153,6 +153,13 @@ SHAPES: Final[dict[str, Shape]] = {
     "an odd upgrade": Shape(
         opens=False, head=lambda g, _: [b"upgrade: %s\r\n" % text(g, 9), b"connection: upgrade\r\n", named(text(g))]
     ),
+    "a key behind the body": Shape(
+        opens=False,
+        head=lambda g, key: [
+            b"transfer-encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n%s" % (len(BODY), BODY, either(g, key))
+        ],
+        sized=False,
+    ),
     "several hosts": Shape(
         opens=False, head=lambda g, _: [named(text(g, 20), b"host") for _ in range(g.randint(1, 9))]
     ),

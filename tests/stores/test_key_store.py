@@ -126,6 +126,23 @@ async def test_the_answer_of_a_change_is_the_one_that_was_decided(store: KeyStor
     assert await store.change("ada", lambda holdings: Decision(holdings.user.email)) == "ada@example.com"
 
 
+async def test_who_makes_very_many_changes_keeps_another_user_waiting_for_a_few_and_not_for_all(
+    store: KeyStore,
+) -> None:
+    decided: list[str] = []
+
+    def decide(holdings: Holdings) -> Decision[None]:
+        decided.append(holdings.user.user_id)
+        return Decision(None)
+
+    many = [asyncio.create_task(store.change("ada", decide)) for _ in range(100)]
+    await asyncio.sleep(0)  # so that all of them have asked
+    await store.change("bob", decide)
+    await asyncio.gather(*many)
+    assert decided.count("ada") == 100
+    assert decided.index("bob") < 10
+
+
 async def test_for_a_user_who_is_not_there_nothing_is_decided(store: KeyStore) -> None:
     def decide(_: Holdings) -> NoReturn:
         raise AssertionError

@@ -1,8 +1,10 @@
 """What the stores have in common: all but what is on the way of a request, which each does in its own way."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from mcp_keys_server.core.changes import Decide
 from mcp_keys_server.core.errors import UserExistsError
@@ -24,6 +26,8 @@ class SqlStore:
     def __init__(self, database: SqlDatabase, checksum_secret: bytes) -> None:
         self._database = database
         self._checksum_secret = checksum_secret
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Of each user whose keys are being changed."""
 
     @property
     def checksum_secret(self) -> bytes:
@@ -56,7 +60,10 @@ class SqlStore:
             await changes.write_events(transaction, decision.events)
             return decision.answer
 
-        return await self._database.write(work)
+        # One after the other, before there is a writer or a connection for it: all of a user's changes wait for each
+        # other anyway, and whoever makes very many keeps nobody else waiting for more than one.
+        async with self._turns.setdefault(user_id, asyncio.Lock()):
+            return await self._database.write(work)
 
     async def add_event(self, event: Event) -> None:
         async def work(transaction: Transaction) -> None:

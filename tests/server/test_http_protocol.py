@@ -1,0 +1,90 @@
+"""What reaches an application of a request that is sent byte by byte, and what does not."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing, suppress
+
+import anyio
+import pytest
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from mcp_keys_server.server.http_protocol import LARGEST_HEAD
+from mcp_keys_server.server.http_service import http_server, listen
+
+pytestmark = pytest.mark.anyio
+POST = b"POST / HTTP/1.1\r\nhost: localhost\r\nx-remote-user: ada\r\ntransfer-encoding: chunked\r\n\r\n"
+MORE_THAN_BUFFERS_HOLD = 50_000_000
+BODY = b"5\r\nhello\r\n0\r\n"
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says which fields it sees before and after the body, and the body."""
+    if scope["type"] == "http":
+        request = Request(scope, receive)
+        before = request.headers.items()
+        with suppress(ClientDisconnect):
+            body = await request.body()
+            answer = PlainTextResponse(f"{before}\n{Request(scope).headers.items()}\n{body.decode()}")
+            await answer(scope, receive, send)
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    with closing(listen("127.0.0.1", 0)) as listener:
+        server = http_server(echo)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        reader, writer = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+        with anyio.fail_after(60):
+            yield reader, writer
+        writer.close()
+        server.should_exit = True
+        await serving
+
+
+@pytest.mark.parametrize("apart", [False, True])
+async def test_what_comes_behind_the_body_is_not_of_the_head(*, apart: bool) -> None:
+    async with connection() as (reader, writer):
+        for part in (POST, BODY, b"x-remote-user: eve\r\nx-api-key: ", b"mine\r\nx-forwarded-for: 192.0.2.1\r\n\r\n"):
+            writer.write(part)
+            if apart:
+                await writer.drain()
+                await asyncio.sleep(0)
+        answer = await reader.readuntil(b"hello")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"'x-remote-user', 'ada'") == 2
+    for absent in (b"eve", b"x-api-key", b"x-forwarded-for"):
+        assert absent not in answer
+
+
+@pytest.mark.parametrize(
+    "endless", [b"5;extension=", b"5\r\nhello\r\n0\r\nx: ", b"5\r\nhello\r\n0\r\n" + b"x: y\r\n" * LARGEST_HEAD]
+)
+async def test_what_never_ends_behind_a_head_is_closed(endless: bytes) -> None:
+    async with connection() as (reader, writer):
+        writer.write(POST + endless)
+        reading = asyncio.create_task(reader.read())
+        sent = 0
+        while not reading.done() and sent <= MORE_THAN_BUFFERS_HOLD:
+            with suppress(ConnectionError):
+                writer.write(b"y" * 65_536)
+                await writer.drain()
+            sent += 65_536
+            await asyncio.wait([reading], timeout=0)
+        assert sent <= MORE_THAN_BUFFERS_HOLD
+        with suppress(ConnectionError):
+            assert b"HTTP/1.1 200" not in await reading
+
+
+async def test_a_request_line_counts_like_the_fields() -> None:
+    for length, status in ((LARGEST_HEAD - 100, b"200"), (LARGEST_HEAD, b"400")):
+        async with connection() as (reader, writer):
+            writer.write(b"GET /%s HTTP/1.1\r\nhost: localhost\r\n\r\n" % (b"y" * length))
+            assert (await reader.readuntil(b"\r\n")).split()[1] == status
+
+
+async def test_a_body_is_as_long_as_it_likes() -> None:
+    async with connection() as (reader, writer):
+        writer.write(POST + b"".join(b"1000\r\n%s\r\n" % (b"z" * 0x1000) for _ in range(64)) + b"0\r\n\r\n")
+        assert (await reader.readuntil(b"z" * 64 * 0x1000)).startswith(b"HTTP/1.1 200 ")
