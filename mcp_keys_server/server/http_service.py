@@ -145,5 +145,5 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_A_SECOND == 0:
-            self._slow_clients.drop()
+            await self._slow_clients.drop()
         return await super().on_tick(counter)

@@ -1,5 +1,6 @@
 """Clients that keep the server waiting for too long, and are dropped."""
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -12,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE: Final[Mapping[Owed, float]] = {Owed.REQUEST: 15.0, Owed.HEAD: 10.0, Owed.BODY: 30.0, Owed.READING: 30.0}
 """Seconds that a client may take for each."""
+MOST_AT_A_TURN: Final = 20
+"""Of the event loop, or whoever is in good order waits while very many are dropped."""
 
 
 class SlowClients:
@@ -26,7 +29,7 @@ class SlowClients:
         self._since: dict[tuple[HttpProtocol, Owed, int], float] = {}
         """When what is owed still was first seen to be."""
 
-    def drop(self) -> None:
+    async def drop(self) -> None:
         now = monotonic()
         since: dict[tuple[HttpProtocol, Owed, int], float] = {}
         late: dict[HttpProtocol, Owed] = {}
@@ -37,8 +40,10 @@ class SlowClients:
                 if now - since[debt] >= self._patience[owed]:
                     late[connection] = owed
         self._since = since
-        for connection in late:
+        for number, connection in enumerate(late, 1):
             connection.drop()
+            if number % MOST_AT_A_TURN == 0:
+                await asyncio.sleep(0)
         if late:
             # One line for all of a second, because there may be very many.
             counted = Counter(late.values())

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 
 import anyio
@@ -15,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcp_keys_server.server.http_protocol import Owed
 from mcp_keys_server.server.http_service import http_server, listen
+from mcp_keys_server.server.slow_clients import MOST_AT_A_TURN
 
 pytestmark = pytest.mark.anyio
 
@@ -135,6 +137,20 @@ async def received(client: socket.socket) -> bytes:
         while part := await loop.sock_recv(client, 65_536):
             got += part
     return got
+
+
+async def test_of_very_many_a_few_are_dropped_at_a_turn() -> None:
+    async with site() as at:
+        with ExitStack() as stack:
+            for _ in range(10 * MOST_AT_A_TURN):
+                stack.enter_context(closing(await at.connect()))
+            await at.until_connections(10 * MOST_AT_A_TURN)
+            left = [10 * MOST_AT_A_TURN]
+            with anyio.fail_after(20):
+                while left[-1]:
+                    await asyncio.sleep(0)
+                    left.append(len(at.server.server_state.connections))
+    assert max(before - after for before, after in pairwise(left)) <= MOST_AT_A_TURN
 
 
 UNFINISHED = {
