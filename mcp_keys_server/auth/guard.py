@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
-from mcp_keys_server.auth.line_budget import LineBudget
+from mcp_keys_server.auth.line_budget import OTHERS, LineBudget
 from mcp_keys_server.auth.loop_turns import LoopTurns
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
@@ -23,7 +23,7 @@ from mcp_keys_server.core.verifier import KeyVerifier
 logger = logging.getLogger(__name__)
 
 MOST_FLOODS: Final = 1_000
-"""Networks of which it is remembered that there was a line."""
+"""Networks of which it is remembered, of each by itself, that there was a line."""
 PRINCIPAL: Final = "mcp_keys.principal"
 """Where in the ASGI scope the principal of a request stands."""
 
@@ -65,7 +65,7 @@ class KeyGuard:
         self._open_responses = open_responses
         self._failures = failures
         self._floods: dict[str, float] = {}
-        """Until when nothing more is said of it, by network."""
+        """Until when nothing more is said of it, by network, as the log names it."""
         self._lines = LineBudget()
         self._turns = LoopTurns()
 
@@ -128,15 +128,15 @@ class KeyGuard:
         """One line for all, because whoever sends very many would fill the disk, and each takes longer than to refuse
         the request.
         """
-        now = monotonic()
-        if self._floods.get(network, 0) > now:
+        now, who = monotonic(), f"client={network}"
+        if who not in self._floods and len(self._floods) >= MOST_FLOODS:
+            who = OTHERS
+        if self._floods.get(who, 0) > now:
             return
-        if len(self._floods) >= MOST_FLOODS:
-            self._floods.clear()
-        self._floods[network] = now + seconds
-        logger.warning(
-            "refused: too many failures client=%s; those of the next %d seconds are not logged", network, seconds
-        )
+        if who == OTHERS:
+            self._floods = {known: until for known, until in self._floods.items() if until > now}
+        self._floods[who] = now + seconds
+        logger.warning("refused: too many failures %s; those of the next %d seconds are not logged", who, seconds)
 
 
 def principal_of(scope: Scope) -> Principal:

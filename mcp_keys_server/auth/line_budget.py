@@ -14,7 +14,9 @@ MOST_LINES: Final = 60
 SECONDS: Final = 60
 """Of a window, which begins with its first line."""
 MOST_KNOWN: Final = 1_000
-"""Networks or users."""
+"""Networks or users, each of which is counted by itself."""
+OTHERS: Final = "of others, too many to be told apart"
+"""The one name of those that come when so many are known."""
 
 
 class LineBudget:
@@ -31,9 +33,11 @@ class LineBudget:
         those that there may not be, the first is one that says so.
         """
         now = monotonic()
-        if now >= self._ends_at or len(self._lines) >= MOST_KNOWN:
+        if now >= self._ends_at:
             self._lines.clear()
             self._ends_at = now + SECONDS
+        if who not in self._lines and len(self._lines) >= MOST_KNOWN:
+            who = OTHERS  # because whoever has very many addresses would begin a new count with them
         self._lines[who] += 1
         if self._lines[who] == MOST_LINES + 1:
             left = self._ends_at - now
@@ -48,8 +52,12 @@ class RefusalLog:
         self._to = to
         self._lines = LineBudget()
 
+    def take(self, principal: Principal) -> bool:
+        """Whether there may be one more line, which is written elsewhere."""
+        return self._lines.take(f"user_id={principal.user_id}")
+
     def refused(self, what: str, principal: Principal, more: str = "") -> None:
         """More is further fields of the line."""
-        if self._lines.take(f"user_id={principal.user_id}"):
+        if self.take(principal):
             named = f"key_id={principal.key_id} user_id={principal.user_id}"
             self._to.info("refused: %s", " ".join(filter(None, (what, named, more))))

@@ -73,12 +73,13 @@ class Introspection:
             principal = await self._verifier.verify(token, client=client)
             key = await self._manager.current_key(principal)
         except (InvalidApiKeyError, KeyNotFoundError) as error:
-            logger.info("introspected as inactive: %s asked_by=%s", error, asker.key_id)
+            if self._log.take(asker):
+                logger.info("introspected as inactive: %s asked_by=%s", error, asker.key_id)
             return _said(INACTIVE)
         if not _concerns(asker, principal):
-            logger.info(
-                "introspected as inactive: of another alias key_id=%s asked_by=%s", principal.key_id, asker.key_id
-            )
+            if self._log.take(asker):
+                key_id = principal.key_id
+                logger.info("introspected as inactive: of another alias key_id=%s asked_by=%s", key_id, asker.key_id)
             return _said(INACTIVE)
         seconds = await self._calls.take(principal.key_id)
         return too_many(seconds) if seconds else _said(self._claims(principal, key))

@@ -30,7 +30,15 @@ def _without_keys(context: Context) -> Context:
     params = context.params
     if params is not None:
         params = {**params, "name": _redacted(params.get("name"))}
-    return replace(context, method=redact(context.method), request_id=_redacted(context.request_id), params=params)
+    request_id, meta = _redacted(context.request_id), _trace_of_client(context.meta)
+    return replace(context, method=redact(context.method), request_id=request_id, params=params, meta=meta)
+
+
+def _trace_of_client(meta: Any) -> Any:  # noqa: ANN401 - whatever was sent
+    """Of what came along, the texts, because the trace that the client is at is in texts: traceparent, tracestate and
+    baggage. Nothing in a traceparent looks like a key, so that one is left as it is.
+    """
+    return meta and {redact(name): redact(value) for name, value in meta.items() if isinstance(value, str)}
 
 
 def _redacted(value: Any) -> Any:  # noqa: ANN401 - whatever was sent

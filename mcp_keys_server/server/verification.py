@@ -56,7 +56,8 @@ class Verification:
         try:
             reason = _why_not(scope, principal)
         except UnclearQuestionError as error:
-            logger.warning("cannot answer a proxy: %s client=%s", error, client_address(scope))
+            if self._log.take(principal):
+                logger.warning("cannot answer a proxy: %s client=%s", error, client_address(scope))
             return refusal(400, f"{error} {_HOW_TO_ASK}", code=INVALID_REQUEST)
         if reason is not None:
             refused, answer = reason

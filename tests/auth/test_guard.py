@@ -171,16 +171,32 @@ async def test_what_middleware_adds_to_an_answer_is_for_that_time_only(world: Wo
     assert [answer.headers.get_list("x-request-id") for answer in answers] == [["1"], ["1"]]
 
 
-async def test_of_floods_only_so_many_are_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_floods_only_so_many_are_remembered_and_others_have_one_line_together(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked_at = [1_000.0]
+    monkeypatch.setattr(guard, "monotonic", lambda: asked_at[-1])
     monkeypatch.setattr(guard, "MOST_FLOODS", 2)
     failures = Throttle("failures", RateLimitItemPerMinute(1), world.ring.counters)
     guarded = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses, failures)
-    for client in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
-        transport = httpx2.ASGITransport(guarded, client=(client, 4711))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
-            for _ in range(2):
-                await http.get("/", headers={"X-API-Key": "forged"})
-    assert list(guarded._floods) == ["192.0.2.3"]
+
+    async def flooded(clients: tuple[str, ...]) -> list[str]:
+        caplog.clear()
+        for client in clients:
+            transport = httpx2.ASGITransport(guarded, client=(client, 4711))
+            async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+                for _ in range(2):
+                    await http.get("/", headers={"X-API-Key": "forged"})
+        lines = [line.partition(";")[0] for line in caplog.messages if "too many failures" in line]
+        return [line.removeprefix("refused: too many failures ") for line in lines]
+
+    others = "of others, too many to be told apart"
+    clients = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.1", "192.0.2.3")
+    assert await flooded(clients) == ["client=192.0.2.1", "client=192.0.2.2", others]
+    assert len(guarded._floods) == 3
+    asked_at.append(1_100.0)
+    assert await flooded(("192.0.2.3", "192.0.2.4")) == [others, "client=192.0.2.3"]
+    assert list(guarded._floods) == [others, "client=192.0.2.3"]
 
 
 @pytest.mark.parametrize("client", [None, ("a\nb", 1), ("", 1)])

@@ -45,7 +45,27 @@ async def test_very_many_networks_take_no_more_memory(clock: Clock, monkeypatch:
     budget = LineBudget()
     for number in range(10):
         assert budget.take(f"client=192.0.2.{number}")
-        assert len(budget._lines) <= 3
+        assert len(budget._lines) <= 4
+
+
+async def test_whoever_has_very_many_addresses_begins_no_new_count(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(line_budget, "MOST_KNOWN", 2)
+    budget = LineBudget()
+    assert [budget.take("client=192.0.2.1") for _ in range(MOST_LINES + 1)][-1] is False
+    assert budget.take("client=192.0.2.2")
+    caplog.clear()
+    others = [budget.take(f"client=198.51.100.{number}") for number in range(2 * MOST_LINES)]
+    assert others == [True] * MOST_LINES + [False] * MOST_LINES
+    assert caplog.messages == [
+        "refused: very many of others, too many to be told apart; those of the next 60 seconds are not logged"
+    ]
+    assert not budget.take("client=192.0.2.1")
+    assert budget.take("client=192.0.2.2")
+    clock.now += SECONDS
+    assert budget.take("client=198.51.100.1")
+    assert list(budget._lines) == ["client=198.51.100.1"]
 
 
 async def test_requests_without_a_key_and_those_that_have_to_wait_do_not_fill_the_log(
@@ -98,3 +118,32 @@ async def test_what_good_keys_of_one_user_are_refused_does_not_fill_the_log(
     assert "very many user_id=ada" in of_ada[-1]
     assert len(of_ada) == MOST_LINES + 1
     assert f"key_id={bob.key_id} user_id=bob client=" in lines[-1]
+
+
+async def test_what_proxies_ask_unclearly_does_not_fill_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    keys = [(await world.key())[1] for _ in range(2)]
+    _, of_bob = await world.key("bob")
+    async with started(world, Settings()) as app, client_of(app) as http:
+        for number in range(2 * MOST_LINES):
+            assert (await http.get("/verify", headers={"X-API-Key": keys[number % 2].reveal()})).status_code == 400
+        of_ada = [line for line in caplog.messages if line.startswith("cannot answer a proxy: ")]
+        await http.get("/verify", headers={"X-API-Key": of_bob.reveal()})
+    lines = [line for line in caplog.messages if line.startswith("cannot answer a proxy: ")]
+    assert (len(of_ada), len(lines)) == (MOST_LINES, MOST_LINES + 1)
+    assert sum("very many user_id=ada" in line for line in caplog.messages) == 1
+
+
+async def test_what_is_introspected_as_inactive_does_not_fill_the_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    asker, key = await world.key("bob", RequestedGrant(frozenset({"keys:introspect"}), frozenset({"orders"})))
+    other, elsewhere = await world.key(requested=RequestedGrant(aliases=frozenset({"notes"})))
+    async with started(world, Settings()) as app, client_of(app) as http:
+        for number in range(2 * MOST_LINES):
+            token = elsewhere.reveal() if number % 2 else "forged"
+            answer = await http.post("/introspect", headers={"X-API-Key": key.reveal()}, data={"token": token})
+            assert answer.json() == {"active": False}
+    lines = [line for line in caplog.messages if line.startswith("introspected as inactive: ")]
+    of_another_alias = f"introspected as inactive: of another alias key_id={other.key_id} asked_by={asker.key_id}"
+    assert (len(lines), lines.count(of_another_alias)) == (MOST_LINES, MOST_LINES // 2)
+    assert sum("very many user_id=bob" in line for line in caplog.messages) == 1

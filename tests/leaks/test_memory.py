@@ -7,6 +7,7 @@ that shows a new key, in the forms of all clients, more than ten. But nothing ke
 
 import json
 import resource
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +81,16 @@ def test_a_server_that_crashes_leaves_no_core_file(sqlite_database: SqliteDataba
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
         assert len(children) == (0 if workers == "1" else int(workers))
         for process in (server.process.pid, *map(int, children)):
-            assert resource.prlimit(process, resource.RLIMIT_CORE) == (0, hard)
+            # The one limit at which Linux gives none to a program either.
+            assert resource.prlimit(process, resource.RLIMIT_CORE) == (1 if hard else 0, hard)
+
+
+def test_where_no_limit_may_be_raised_it_stays() -> None:
+    none_at_all = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))"
+    then = "from mcp_keys_server.server.core_file import write_no_core_file; write_no_core_file()"
+    shown = "print(resource.getrlimit(resource.RLIMIT_CORE))"
+    done = subprocess.run([sys.executable, "-c", f"{none_at_all}; {then}; {shown}"], capture_output=True, check=True)
+    assert done.stdout == b"(0, 0)\n"
 
 
 def test_a_server_that_keeps_keys_is_found(tmp_path: Path) -> None:

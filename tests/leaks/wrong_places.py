@@ -49,7 +49,7 @@ def in_messages(key: str) -> Iterator[tuple[str, dict[str, str], str]]:
             ("echo", {"text": "nothing"}),
         ):
             headers = era("tools/call", tool, modern=modern)
-            meta = {"progressToken": key, "secret": key} if tool == "whoami" else {}
+            meta = {"progressToken": key, "secret": key, **in_trace(key)} if tool == "whoami" else {}
             body = message("tools/call", modern=modern, name=tool, arguments=arguments, _meta=meta)
             yield tool, headers, json.dumps(body)
         listing = era("tools/list", modern=modern)
@@ -62,6 +62,12 @@ def in_messages(key: str) -> Iterator[tuple[str, dict[str, str], str]]:
         yield "method", era(key, modern=modern), json.dumps(message(key, modern=modern))
         for broken in ('{"jsonrpc": "2.0", "key": "' + key, f"[{key}]", f'"{key}"', f'{{"jsonrpc": "{key}", "id": 1}}'):
             yield "broken", listing, broken
+
+
+def in_trace(key: str) -> dict[str, str]:
+    """What a client tells of the trace that it is at."""
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    return {"traceparent": traceparent, "tracestate": f"ours={key}", "baggage": f"user={key},{key}=x"}
 
 
 def in_headers(key: str) -> list[dict[str, str]]:

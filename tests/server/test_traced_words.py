@@ -52,6 +52,32 @@ async def test_a_pasted_key_names_no_span(
     assert "tools/call whoami" in traced
 
 
+@pytest.mark.parametrize("modern", [False, True])
+async def test_what_a_client_tells_of_its_own_trace_holds_no_pasted_key(
+    sqlite_world: World, sqlite_http: httpx2.AsyncClient, spans: Path, *, modern: bool
+) -> None:
+    _, key = await sqlite_world.key()
+    pasted, trace_id, span_id = key.reveal(), "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    told = {
+        "traceparent": f"00-{trace_id}-{span_id}-01",
+        "tracestate": f"ours={pasted},theirs=0123456789",
+        "baggage": f"user={pasted},{pasted}=x,region=north",
+        "progressToken": pasted,
+    }
+    for more in ({}, {"traceparent": f"cc-{trace_id}-{span_id}-01-{pasted}"}, {"tracestate": [f"ours={pasted}"]}):
+        message = request("tools/call", modern=modern, name="whoami", arguments={}, _meta=told | more)
+        headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "whoami"}
+        sent = {"x-api-key": pasted, "accept": "application/json, text/event-stream"}
+        answer = await sqlite_http.post("/u/ada/keys/mcp", headers=sent | (headers if modern else {}), json=message)
+        assert answer.json()["result"]["structuredContent"]["user_id"] == "ada"
+    traced = spans.read_text()
+    assert not KEY.search(traced)
+    assert traced.count(f"trace_id=0x{trace_id}, span_id=0x{span_id}") == 3
+    assert f"{pasted[:12]}[redacted]" in traced
+    assert "0123456789" in traced
+    assert "north" in traced
+
+
 async def test_a_message_without_anything_is_traced_too(
     sqlite_world: World, sqlite_http: httpx2.AsyncClient, spans: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """The pages, wired."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from mcp_keys_server.auth.answers import SECONDS_TO_RETRY_AFTER
+from mcp_keys_server.auth.line_budget import LineBudget
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.clock import Clock, utc_now
@@ -28,6 +30,7 @@ from mcp_keys_server.core.errors import (
     TooBusyError,
     TooManyChangesError,
 )
+from mcp_keys_server.core.networks import network_of
 from mcp_keys_server.key_ring import KeyRing
 from mcp_keys_server.server.host_policy import HostPolicy
 from mcp_keys_server.server.pages.claiming import ClaimPages
@@ -79,16 +82,17 @@ def build_pages(ring: KeyRing, policy: HostPolicy, counters: Counters, *, clock:
     """All that is below ``/keys``."""
     claims = Throttle("claims", CLAIMS, counters)
     visitors = Visitors(ring.sessions, ring.store, https=policy.public_url.startswith("https://"))
+    lines = LineBudget()
     app = Starlette(
         routes=[
-            *SignInPages(ring.verifier, visitors, Throttle("sign-ins", SIGN_INS, counters)).routes(),
+            *SignInPages(ring.verifier, visitors, Throttle("sign-ins", SIGN_INS, counters), lines).routes(),
             *InvitationPages(ring.invitations, policy.public_url, clock=clock).routes(),
             *KeyPages(ring.manager, visitors, clock=clock).routes(),
             *ClaimPages(ring.manager, visitors, claims, policy.public_url, clock=clock).routes(),
             Mount("/static", StaticFiles(directory=Path(__file__).with_name("static"))),
         ],
         exception_handlers={
-            **dict.fromkeys(_PAGES, _explain),
+            **dict.fromkeys(_PAGES, partial(_explain, lines)),
             NotSignedInError: _ask_to_sign_in,
             HTTPException: _http_error,
             Exception: _crashed,
@@ -96,14 +100,16 @@ def build_pages(ring: KeyRing, policy: HostPolicy, counters: Counters, *, clock:
     )
     # A redirect would be made of the Host header, which is the caller's.
     app.router.redirect_slashes = False
-    return PageGuard(app, policy)
+    return PageGuard(app, policy, lines)
 
 
-async def _explain(request: Request, error: Exception) -> Response:
-    if isinstance(error, StoreUnavailableError):
-        logger.error("a page cannot be shown: %s", error)
-    else:
-        logger.info("refused: %s client=%s", error, client_address(request.scope))
+async def _explain(lines: LineBudget, request: Request, error: Exception) -> Response:
+    client = client_address(request.scope)
+    if lines.take(f"client={network_of(client)}"):
+        if isinstance(error, StoreUnavailableError):
+            logger.error("a page cannot be shown: %s", error)
+        else:
+            logger.info("refused: %s client=%s", error, client)
     status, heading, text = _PAGES[type(error)]
     answer = page("message.html", status, heading=heading, text=text or f"{error}.")
     if status == 503:  # noqa: PLR2004

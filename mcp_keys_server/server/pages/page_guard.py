@@ -7,7 +7,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mcp_keys_server.auth.line_budget import LineBudget
 from mcp_keys_server.auth.network_address import client_address
+from mcp_keys_server.core.networks import network_of
 from mcp_keys_server.server.host_policy import HostPolicy
 from mcp_keys_server.server.pages.rendering import page
 
@@ -35,9 +37,10 @@ class PageGuard:
     sends the form to.
     """
 
-    def __init__(self, app: ASGIApp, policy: HostPolicy) -> None:
+    def __init__(self, app: ASGIApp, policy: HostPolicy, lines: LineBudget) -> None:
         self._app = app
         self._policy = policy
+        self._lines = lines
         self._headers = dict(_HEADERS)
         # A server that is told nothing of HTTPS may stand behind a proxy that speaks it.
         self._schemes = ["http", "https"]
@@ -57,12 +60,17 @@ class PageGuard:
         headers = Headers(scope=scope)
         app = self._app
         if not self._policy.answers(headers.get("host", "")):
-            logger.info("refused: a page under another name client=%s", client_address(scope))
+            self._log("a page under another name", scope)
             app = _wrong_host()
         elif scope["method"] not in ("GET", "HEAD") and not self._is_own_form(headers):
-            logger.info("refused: a form of another site client=%s", client_address(scope))
+            self._log("a form of another site", scope)
             app = _foreign_form()
         await app(scope, receive, send_guarded)
+
+    def _log(self, what: str, scope: Scope) -> None:
+        client = client_address(scope)
+        if self._lines.take(f"client={network_of(client)}"):
+            logger.info("refused: %s client=%s", what, client)
 
     def _is_own_form(self, headers: Headers) -> bool:
         sites, origins = headers.getlist("sec-fetch-site"), headers.getlist("origin")

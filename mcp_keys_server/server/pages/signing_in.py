@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from mcp_keys_server.auth.line_budget import LineBudget
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.throttle import Throttle
 from mcp_keys_server.core.errors import InvalidApiKeyError, NotPermittedError
@@ -27,10 +28,11 @@ _PAGE = re.compile(r"/keys/(key_[0-9a-f]{16}/(claim|revoke|rename))?")
 class SignInPages:
     """``/keys/sign-in`` and ``/keys/sign-out``."""
 
-    def __init__(self, verifier: KeyVerifier, visitors: Visitors, throttle: Throttle) -> None:
+    def __init__(self, verifier: KeyVerifier, visitors: Visitors, throttle: Throttle, lines: LineBudget) -> None:
         self._verifier = verifier
         self._visitors = visitors
         self._throttle = throttle
+        self._lines = lines
 
     def routes(self) -> list[Route]:
         return [
@@ -58,16 +60,19 @@ class SignInPages:
         try:
             await self._visitors.sign_in(request, response, principal)
         except NotPermittedError as refused:
-            logger.info("sign-in refused: not for keys %s", who)
+            if self._lines.take(f"client={network_of(client)}"):
+                logger.info("sign-in refused: not for keys %s", who)
             return page("sign_in.html", 403, next=wanted, error=str(refused))
         logger.info("signed in: %s", who)
         return response
 
     async def _refuse(self, refused: InvalidApiKeyError, wanted: str, client: str) -> Response:
         # Counted only now: whoever has a good key gets in, whatever others do from the same address.
-        seconds = await self._throttle.take(network_of(client))
-        known = "" if refused.key_id is None else f" key_id={refused.key_id} user_id={refused.user_id}"
-        logger.info("sign-in refused: %s%s client=%s", refused.refusal, known, client)
+        network = network_of(client)
+        seconds = await self._throttle.take(network)
+        if self._lines.take(f"client={network}"):
+            known = "" if refused.key_id is None else f" key_id={refused.key_id} user_id={refused.user_id}"
+            logger.info("sign-in refused: %s%s client=%s", refused.refusal, known, client)
         if seconds:
             error = f"Too many tries have failed from your network address. Wait {seconds} seconds, then try again."
             answer = page("sign_in.html", 429, next=wanted, error=error)

@@ -6,8 +6,9 @@ import logging
 import pytest
 
 from mcp_keys_server import RequestedGrant
+from mcp_keys_server.auth.line_budget import MOST_LINES
 from tests.databases import SqliteDatabase
-from tests.server.pages.conftest import Visitor, invite, shown_key
+from tests.server.pages.conftest import Visit, Visitor, invite, shown_key
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +66,40 @@ async def test_a_refused_sign_in_is_logged_with_what_is_known(
     assert lines.new() == ["sign-in refused: malformed client=192.0.2.1"]
     await visitor.sign_in(elsewhere)
     assert lines.new() == [f"sign-in refused: not for keys key_id={other.key_id} user_id=bob client=192.0.2.1"]
+
+
+async def test_what_one_network_is_refused_does_not_fill_the_log(
+    world: World, visit: Visit, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, elsewhere = await world.key("bob", RequestedGrant(aliases=frozenset({"files"})))
+    foreign = {"sec-fetch-site": "cross-site"}
+    visitors = [visit(address=address) for address in ("2001:db8::1", "2001:db8::2")]
+    lines = Lines(caplog)
+    for number in range(30):
+        visitor = visitors[number % 2]
+        refused = [
+            await visitor.post("/keys/sign-in", headers=foreign),
+            await visitor.get("/keys/sign-in", {"host": "other.example"}),
+            await visitor.sign_in("wrong"),
+            await visitor.sign_in(elsewhere),
+            await visitor.get("/keys/invitation/unknown"),
+        ]
+        assert [answer.status_code for answer in refused] == [403, 421, 403 if number < 10 else 429, 403, 404]
+    written = lines.new()
+    assert len(written) == MOST_LINES
+    assert sum("sign-in refused: malformed" in line for line in written) == MOST_LINES // 5
+    assert "very many client=2001:db8::/64; " in caplog.text
+    await visit().post("/keys/sign-in", headers=foreign)
+    assert lines.new() == ["refused: a form of another site client=192.0.2.1"]
+
+
+async def test_a_store_that_does_not_answer_is_so_many_lines_too(
+    world: World, ada: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.database.spoil()
+    answers = [await ada.get("/keys/") for _ in range(MOST_LINES + 1)]
+    assert {answer.status_code for answer in answers} == {503}
+    assert sum(line.startswith("a page cannot be shown: ") for line in caplog.messages) == MOST_LINES
 
 
 async def test_no_log_at_any_level_holds_a_code_a_session_or_a_key(

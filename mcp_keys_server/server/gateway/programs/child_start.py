@@ -82,10 +82,10 @@ def start(spawn: Spawn) -> subprocess.Popen[bytes]:
 
 def _limits(spawn: Spawn) -> dict[int, int]:
     """What the system itself holds it to, and each that it starts: no core file, because that leaves secrets on the
-    disk; a fence against what grows between two looks of the watch; and one against endless forks, where its user is
-    its own.
+    disk (1 and not 0, as in ``core_file``); a fence against what grows between two looks of the watch; and one against
+    endless forks, where its user is its own.
     """
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_DATA: RESERVED_BYTES + 2 * spawn.memory_bytes}
+    limits = {resource.RLIMIT_CORE: 1, resource.RLIMIT_DATA: RESERVED_BYTES + 2 * spawn.memory_bytes}
     if spawn.uid is not None:
         limits[resource.RLIMIT_NPROC] = spawn.most_processes * THREADS_EACH
     return {which: _lower(most, resource.getrlimit(which)[0]) for which, most in limits.items()}
