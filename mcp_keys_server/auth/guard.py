@@ -119,8 +119,7 @@ class KeyGuard:
             if seconds:
                 self._log_flood(network, seconds)
                 return answers.too_many_failures(seconds)
-            _log_refusal(error, scope)
-        elif self._lines.take(f"client={network}"):
+        if self._lines.take(f"client={network}"):
             _log_refusal(error, scope)
         return _ANSWERS[type(error)]
 
