@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final
@@ -25,9 +24,11 @@ ROOT: Final = Path(mcp_keys_server.__file__).resolve().parent.parent
 KNOWN: Final = Path(__file__).with_name("defences.toml")
 COPIED: Final = ("mcp_keys_server", "tests", "pyproject.toml", "README.md")
 OF_OTHERS: Final = ("PYTEST_", "COV", "PYTHONPATH")
+OPTIONS: Final = ("-p", "no:cacheprovider", "--hypothesis-seed=0")
 SECONDS: Final = 600
 """For one test: what hangs without a defence notices that it is gone."""
 NOTICED: Final = "noticed"
+_TOLD: Final = re.compile(r"^(tests/.+?) ((?:PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -68,18 +69,19 @@ class Copy:
                 shutil.copy(ROOT / name, folder / name)
         of_ours = {name: value for name, value in os.environ.items() if not name.startswith(OF_OTHERS)}
         self._environment = of_ours | {"PYTHONPATH": str(folder), "MCP_KEYS_TEST_NO_SKIPS": "1"}
-        self.passes = cache(lambda test: self._run(test)[0] == 0)
         where = self._python("-c", "import mcp_keys_server, tests; print(mcp_keys_server.__file__, tests.__file__)")
         assert all(Path(it).is_relative_to(folder) for it in where[1].split()), where
 
-    def outcomes(self, defence: Defence) -> Iterator[tuple[str, str]]:
-        """Each test with what it says without the defence."""
-        for test in defence.tests:
-            if not self.passes(test):
-                yield test, "the test does not pass without the change"
-                continue
-            with self._without(defence) as trouble:
-                yield test, trouble or self._noticed(test)
+    def passing(self, tests: Sequence[str]) -> set[str]:
+        """Those that are there and pass as it is, with all their parameters, and are not left out."""
+        told = _TOLD.findall(self._python("-m", "pytest", "-v", *OPTIONS, *tests, seconds=None)[1])
+        runs = {test: {word for one, word in told if one == test or one.startswith(f"{test}[")} for test in tests}
+        return {test for test, words in runs.items() if words == {"PASSED"}}
+
+    def outcome(self, defence: Defence, test: str) -> str:
+        """What this test says without the defence."""
+        with self._without(defence) as trouble:
+            return trouble or self._noticed(test)
 
     @contextmanager
     def _without(self, defence: Defence) -> Iterator[str | None]:
@@ -100,7 +102,7 @@ class Copy:
                 _write(path, text)
 
     def _noticed(self, test: str) -> str:
-        code, said = self._run(test)
+        code, said = self._python("-m", "pytest", "-q", "-x", *OPTIONS, test)
         if code is None:
             return f"{NOTICED}: it hangs"
         if code == 1:
@@ -108,16 +110,19 @@ class Copy:
             return f"{NOTICED}: {why[0][:110]}"
         return "not noticed" if code == 0 else f"there is nothing to be tested any more: {said[-500:]}"
 
-    def _run(self, test: str) -> tuple[int | None, str]:
-        return self._python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--hypothesis-seed=0", test)
-
-    def _python(self, *arguments: str) -> tuple[int | None, str]:
+    def _python(self, *arguments: str, seconds: float | None = SECONDS) -> tuple[int | None, str]:
         pipe, command = subprocess.PIPE, [sys.executable, *arguments]
         process = subprocess.Popen(
-            command, cwd=self._folder, env=self._environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            command,
+            cwd=self._folder,
+            env=self._environment,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
         )
         try:
-            said = process.communicate(timeout=SECONDS)[0]
+            said = process.communicate(timeout=seconds)[0]
         except subprocess.TimeoutExpired:
             return None, ""
         finally:
@@ -138,8 +143,11 @@ def hold(defences: Sequence[Defence]) -> int:
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Copy(Path(folder).resolve())
+        passing = copy.passing(sorted({test for defence in defences for test in defence.tests}))
         for defence in defences:
-            for test, outcome in copy.outcomes(defence):
+            for test in defence.tests:
+                does_not = "the test does not pass without the change"
+                outcome = copy.outcome(defence, test) if test in passing else does_not
                 sys.stdout.write(f"{defence.threat} {defence.without}: {test.partition('::')[2]}: {outcome}\n")
                 sys.stdout.flush()
                 missed += not outcome.startswith(NOTICED)
