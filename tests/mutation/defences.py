@@ -106,7 +106,7 @@ class Copy:
         if code is None:
             return f"{NOTICED}: it hangs"
         if code == 1:
-            why = re.findall(r"^(?:E  +|FAILED .* - |ERROR .* - )(.+)", said, re.MULTILINE) or [""]
+            why = re.findall(r"^(?:E  +|[ |]+\| (?=\w+: )|FAILED .* - |ERROR .* - )(.+)", said, re.MULTILINE) or [""]
             return f"{NOTICED}: {why[0][:110]}"
         return "not noticed" if code == 0 else f"there is nothing to be tested any more: {said[-500:]}"
 
