@@ -42,9 +42,12 @@ def test_what_a_defence_consists_of_is_there_once_and_something_else_can_stand_t
             compile(text.replace(change.was, change.is_now), path, "exec")
 
 
-def test_no_two_defences_have_the_same_name() -> None:
+def test_no_two_defences_have_the_same_name_and_the_readme_says_how_many_there_are() -> None:
     names = [(it.threat, it.without) for it in known()]
     assert len(set(names)) == len(names)
+    said = re.search(r"`tests/mutation/defences.toml` lists, (\d+)\sin\sall", (ROOT / "README.md").read_text())
+    assert said
+    assert int(said[1]) == len(names)
 
 
 def test_a_defence_that_is_gone_is_noticed_and_a_change_that_does_nothing_is_told(
