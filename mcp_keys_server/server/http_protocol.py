@@ -41,8 +41,10 @@ class HttpProtocol(HttpToolsProtocol):
     _next = Owed.REQUEST
     """What comes next from the client, whether it is its turn or not."""
     _requests = 0
-    _received_bytes = 0
+    _untold_bytes = 0
+    """Received since the request began, or since the last of its body."""
     _parsed_bytes = 0
+    """Of the request line and all fields."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
@@ -50,25 +52,40 @@ class HttpProtocol(HttpToolsProtocol):
         """Requests that had no whole answer yet when the next one came, in their order."""
 
     def data_received(self, data: bytes) -> None:
-        continued = self._next is Owed.HEAD
+        owed = self._next
+        self._untold_bytes += len(data)
         super().data_received(data)
-        if continued and self._next is Owed.HEAD:  # the parser tells of a header when it is whole, which may be never
-            self._received_bytes += len(data)
-            if self._received_bytes > LARGEST_HEAD:
+        # The parser tells of a field when it is whole, which may be never, be it of the head or behind the body.
+        if owed is self._next is not Owed.REQUEST and self._untold_bytes > LARGEST_HEAD:
+            if owed is Owed.HEAD:
                 self.transport.write(_HEAD_TOO_LARGE)
-                self.transport.close()
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._next = Owed.HEAD
         self._requests += 1
-        self._received_bytes = self._parsed_bytes = 0
+        self._untold_bytes = self._parsed_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._parsed_bytes += len(name) + len(value)
+        self._count(len(name) + len(value))
+        # What comes behind the body (RFC 9110 section 6.5) is no part of the head, of which a proxy has taken out what
+        # only it may say.
+        if self._next is Owed.HEAD:
+            super().on_header(name, value.strip(b" \t"))
+
+    def _count(self, parsed: int) -> None:
+        self._parsed_bytes += parsed
         if self._parsed_bytes > LARGEST_HEAD:
-            raise HttpParserError("the request's header fields are too large")  # which is answered with 400
-        super().on_header(name, value.strip(b" \t"))
+            raise HttpParserError("the request's head is too large")  # which is answered with 400
+
+    def on_body(self, body: bytes) -> None:
+        self._untold_bytes = 0
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         self._next = Owed.BODY

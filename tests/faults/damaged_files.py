@@ -86,7 +86,8 @@ def _overwrite(path: Path, content: Callable[[int], bytes]) -> None:
         file.write(content(size - PAGE))
 
 
-GONE: Final = (removed, replaced, folder_renamed, emptied, log_removed, log_replaced, index_removed)
+BESIDE: Final = (log_removed, log_replaced, index_removed)
+GONE: Final = (removed, replaced, folder_renamed, emptied, *BESIDE)
 """What is noticed whatever is asked."""
 DAMAGED: Final = (of_zeros, of_ones, of_noise, cut_off)
 """What is noticed by who reads it."""

@@ -18,10 +18,11 @@ from mcp_keys_server.cli.program import main
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.settings import Settings
 from mcp_keys_server.stores.sqlite import file as sqlite_file
+from mcp_keys_server.stores.sqlite import opened_file
 from mcp_keys_server.stores.sqlite.opened_file import OpenedFile
 from tests.databases import SqliteDatabase
 from tests.faults import damaged_files
-from tests.faults.damaged_files import DAMAGED, GONE, Damage, beside, checkpoint
+from tests.faults.damaged_files import BESIDE, DAMAGED, GONE, Damage, beside, checkpoint
 from tests.running_server import run
 from tests.server.calls import post
 from tests.server.conftest import client_of, started
@@ -52,6 +53,19 @@ async def test_a_running_server_notices_what_was_done_to_its_files(sqlite_world:
         assert (await post(http, ended)).status_code == 503
     with pytest.raises(StoreUnavailableError):  # and nothing is written where it would be lost
         await world.ring.administration.add_user("eve")
+
+
+@pytest.mark.parametrize("damage", BESIDE, ids=lambda damage: damage.__name__)
+async def test_what_is_written_before_anybody_looks_at_the_files_beside_it_is_not_said_to_be_done(
+    sqlite_database: SqliteDatabase, damage: Damage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else a revocation would be confirmed in this time that nobody else sees, and that is lost at the end."""
+    monkeypatch.setattr(opened_file, "SECONDS_BETWEEN_LOOKS", 3600)
+    async with open_world(sqlite_database) as world:
+        record, _ = await world.key()
+        damage(sqlite_database.path)
+        with pytest.raises(StoreUnavailableError, match="was removed or replaced"):
+            await world.ring.administration.revoke_key(record.key_id, reason=None)
 
 
 @pytest.mark.parametrize("damage", DAMAGED, ids=lambda damage: damage.__name__)

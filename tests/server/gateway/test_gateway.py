@@ -45,6 +45,17 @@ async def test_a_server_somewhere_else_stands_behind_its_alias(sqlite_world: Wor
             assert running.gateway.status == []
 
 
+async def test_a_page_of_somebody_elses_in_the_users_browser_reaches_no_program(
+    sqlite_world: World, tmp_path: Path
+) -> None:
+    _, key = await sqlite_world.key()
+    read = {"accept": "application/json, text/event-stream"}
+    async with served(sqlite_world, tmp_path, {"sample": {"command": PROGRAM}}) as running, running.http(key) as http:
+        foreign = await http.post(running.endpoint(), json=PING, headers=read | {"origin": "https://evil.example"})
+        rebound = await http.post(running.endpoint(), json=PING, headers=read | {"host": "evil.example"})
+        assert (foreign.status_code, rebound.status_code) == (403, 421)
+
+
 async def test_who_has_not_come_for_long_is_forgotten_and_welcome_again(
     sqlite_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -224,6 +224,18 @@ async def test_the_database_itself_refuses_to_undo_a_revocation(world: World) ->
         connection.execute("UPDATE keys SET use_count = 7")
 
 
+async def test_the_database_itself_refuses_to_change_or_to_remove_an_entry_of_the_ledger(world: World) -> None:
+    await world.key()
+    head = await world.ring.administration.verify_events()
+    for change, refusal in (
+        ("UPDATE events SET detail = 'x'", "never changed"),
+        ("DELETE FROM events", "never removed"),
+    ):
+        with pytest.raises(sqlite3.IntegrityError, match=refusal):
+            world.sql(change)
+    assert await world.ring.administration.verify_events(head) == head
+
+
 async def test_the_database_itself_refuses_to_spend_a_claim_twice_or_to_change_when_it_was(world: World) -> None:
     ada = Person("ada")
     open_one = await world.ring.manager.create_unclaimed_key(ada, name="x", requested=NOTHING_SPECIAL)
