@@ -17,8 +17,6 @@ from mcp_keys_server.stores.sqlite import tables as sqlite_tables
 from mcp_keys_server.stores.sqlite.connections import SECONDS_TO_WAIT_FOR_A_WRITER
 
 PAGES_AT_A_TIME: Final = 1_000
-_BESIDE: Final = ("-wal", "-shm", "-journal")
-"""How SQLite calls what it keeps beside a database, and takes for a part of it."""
 
 
 async def back_up(path: Path, to: Path, *, replace: bool, tell: Callable[[int, int], None]) -> Head:
@@ -50,7 +48,7 @@ async def back_up(path: Path, to: Path, *, replace: bool, tell: Callable[[int, i
 
 
 def _check_target(path: Path, to: Path, *, replace: bool) -> None:
-    if any(_is_same(to, path.with_name(path.name + part)) for part in ("", *_BESIDE)):
+    if any(_is_same(to, path.with_name(path.name + part)) for part in ("", *sqlite_file.BESIDE)):
         raise UnusableDatabaseError(f"{to} is the database itself; name another file")
     if to.is_dir():
         raise UnusableDatabaseError(f"{to} is a folder; name a file in it")

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import quote
 
 from mcp_keys_server.core.errors import NoDatabaseError, UnusableDatabaseError
@@ -19,6 +19,8 @@ from mcp_keys_server.stores.sqlite.statements import ADD_META, READ_META
 
 APPLICATION_ID = 0x4D4B5331  # "MKS1" in the header of every file of ours, where file(1) sees it too
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables
+BESIDE: Final = ("-wal", "-shm", "-journal")
+"""How SQLite calls what it keeps beside a database, and takes for a part of it."""
 
 
 def prepare(path: Path, *, create: bool = True, unfinished: bool = False) -> None:
@@ -85,6 +87,7 @@ def _make(path: Path) -> None:
 def _opened(path: Path, *, mode: Literal["ro", "rw"]) -> Iterator[sqlite3.Connection]:
     _require_sqlite()
     _check_file(path)
+    _check_beside(path)
     with closing(_connect(path, mode=mode)) as connection:
         _check_application(connection, path)
         yield connection
@@ -126,6 +129,33 @@ def _check_file(path: Path) -> None:
         )
     if os.name == "posix" and stat.S_IMODE(about.st_mode) & 0o077:
         raise UnusableDatabaseError(f"{path} can be read by other users of this machine; run: chmod 600 '{path}'")
+
+
+def _check_beside(path: Path) -> None:
+    """SQLite plays what it finds there into the database, whoever put it there."""
+    database = path.resolve()  # because SQLite keeps nothing beside a link
+    for part in BESIDE:
+        name = database.with_name(f"{database.name}{part}")
+        with suppress(FileNotFoundError):
+            trouble = _trouble(name, name.lstat(), owner=database.stat().st_uid)
+            if trouble is not None:
+                raise UnusableDatabaseError(f"{name} would be taken for a part of the database, but {trouble}")
+
+
+def _trouble(name: Path, about: os.stat_result, *, owner: int) -> str | None:
+    if not stat.S_ISREG(about.st_mode):
+        return "it is not a file; remove it"
+    if os.name == "posix" and about.st_uid not in (owner, os.geteuid(), 0):
+        return (
+            "it is another user's, who may have put it there; remove it, or, if it was left when the database was last "
+            "used, give it to whose the database is"
+        )
+    if os.name == "posix" and stat.S_IMODE(about.st_mode) & 0o077:
+        return (
+            "other users of this machine can read or change it; remove it, or, if it was left when the database was "
+            f"last used and nobody changed it, run: chmod 600 '{name}'"
+        )
+    return None
 
 
 def _check_application(connection: sqlite3.Connection, path: Path) -> None:
