@@ -101,6 +101,7 @@ async def test_a_database_that_is_gone_is_not_begun_anew_beside_what_is_left_of_
         await world.key()
         content = log.read_bytes()
     path.unlink()
+    log.touch(0o600)
     log.write_bytes(content)
     with pytest.raises(UnusableDatabaseError, match="is gone.*put the database back, or remove that file"):
         async with open_key_ring(path, bcrypt_cost=CHEAPEST_COST):
