@@ -18,7 +18,7 @@ def beside(path: Path, part: str) -> Path:
 def checkpoint(path: Path) -> None:
     """Have all that was written in the file itself, as far as nobody reads."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA wal_checkpoint(RESTART)")
 
 
 def copied(path: Path) -> Path:
@@ -47,6 +47,15 @@ def emptied(path: Path) -> None:
 
 def log_removed(path: Path) -> None:
     beside(path, "-wal").unlink()
+
+
+def log_emptied(path: Path) -> None:
+    os.truncate(beside(path, "-wal"), 0)
+
+
+def log_cut_off(path: Path) -> None:
+    log = beside(path, "-wal")
+    os.truncate(log, log.stat().st_size - 1)
 
 
 def log_replaced(path: Path) -> None:
@@ -87,7 +96,7 @@ def _overwrite(path: Path, content: Callable[[int], bytes]) -> None:
 
 
 BESIDE: Final = (log_removed, log_replaced, index_removed)
-GONE: Final = (removed, replaced, folder_renamed, emptied, *BESIDE)
+GONE: Final = (removed, replaced, folder_renamed, emptied, log_emptied, log_cut_off, *BESIDE)
 """What is noticed whatever is asked."""
 DAMAGED: Final = (of_zeros, of_ones, of_noise, cut_off)
 """What is noticed by who reads it."""

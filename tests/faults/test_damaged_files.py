@@ -4,9 +4,12 @@ nothing anew.
 What a start does with a file that is empty, damaged or another's is in ``tests/stores/sqlite/test_file.py``.
 """
 
+import os
+import sqlite3
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -68,6 +71,44 @@ async def test_what_is_written_before_anybody_looks_at_the_files_beside_it_is_no
             await world.ring.administration.revoke_key(record.key_id, reason=None)
 
 
+@pytest.mark.parametrize("through_a_link", [False, True])
+@pytest.mark.parametrize("damage", [damaged_files.log_emptied, damaged_files.log_cut_off])
+async def test_after_a_log_was_made_shorter_nothing_is_written_though_it_grows_again(
+    sqlite_database: SqliteDatabase, tmp_path: Path, damage: Damage, *, through_a_link: bool
+) -> None:
+    sqlite_file.prepare(sqlite_database.path)
+    log, path = beside(sqlite_database.path, "-wal"), sqlite_database.path
+    if through_a_link:
+        path = tmp_path / "link.db"
+        path.symlink_to(sqlite_database.path)
+    async with open_key_ring(path, bcrypt_cost=CHEAPEST_COST) as ring:
+        assert log.stat().st_size == 0
+        await ring.administration.add_user("ada")
+        size = log.stat().st_size
+        damage(sqlite_database.path)
+        for user_id in ("eve", "bob"):
+            with pytest.raises(StoreUnavailableError, match="-wal was made shorter.*revoke again"):
+                await ring.administration.add_user(user_id)
+            os.truncate(log, 2 * size)
+
+
+async def test_a_build_that_cuts_its_logs_off_does_not_cut_ours(
+    sqlite_database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def connect_as_that_build(*arguments: Any, **named: Any) -> sqlite3.Connection:  # noqa: ANN401 - the driver's
+        connection: sqlite3.Connection = connect(*arguments, **named)
+        connection.execute("PRAGMA journal_size_limit = 0")
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_as_that_build)
+    async with open_world(sqlite_database) as world:
+        for user_id in ("cyd", "dan", "eve"):
+            await world.ring.administration.add_user(user_id)
+            checkpoint(sqlite_database.path)
+
+
 @pytest.mark.parametrize("damage", DAMAGED, ids=lambda damage: damage.__name__)
 async def test_of_a_damaged_file_nobody_is_let_in_or_called_bad_by_what_cannot_be_read(
     sqlite_world: World, damage: Damage
@@ -115,6 +156,7 @@ async def test_a_database_that_is_gone_is_not_begun_anew_beside_what_is_left_of_
         await world.key()
         content = log.read_bytes()
     path.unlink()
+    log.touch(0o600)
     log.write_bytes(content)
     with pytest.raises(UnusableDatabaseError, match="is gone.*put the database back, or remove that file"):
         async with open_key_ring(path, bcrypt_cost=CHEAPEST_COST):

@@ -58,6 +58,8 @@ async def open_connections(path: Path, *, create: bool = True) -> AsyncIterator[
         # FULL, because NORMAL brings revoked keys back to life after a loss of power.
         await writer.execute("PRAGMA synchronous = FULL")
         await writer.execute("PRAGMA foreign_keys = ON")
+        # Because some builds of SQLite cut the log off by themselves, which would look like the work of other hands.
+        await writer.execute("PRAGMA journal_size_limit = -1")
         reader = await stack.enter_async_context(
             aiosqlite.connect(sqlite_file.uri(path, mode="ro"), uri=True, timeout=SECONDS_TO_WAIT_FOR_A_WRITER)
         )
@@ -130,6 +132,7 @@ class SqliteConnections:
                         raise
                     logger.error("the disk is full; what ends a key is written where room was kept for it")  # noqa: TRY400 - nothing has failed yet
                     result = await self._try(work, transaction)
+                self._file.remember_sizes()
                 if not self.reserve.is_whole:
                     self.reserve.keep()
                 return result

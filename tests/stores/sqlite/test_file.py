@@ -15,6 +15,7 @@ from mcp_keys_server import ApiKey, Grant, KeyRecord, UnusableDatabaseError, Use
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import KnownSecret, Person
+from mcp_keys_server.setting_rules import is_root
 from mcp_keys_server.stores.sql.migration_scripts import migrations
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.connections import open_connections
@@ -156,6 +157,104 @@ async def test_what_cannot_be_used_is_left_alone_with_a_sentence(
         async with open_key_ring(path, bcrypt_cost=CHEAPEST_COST):
             raise AssertionError
     assert before == (path.read_bytes() if path.is_file() else None)
+
+
+async def leave_log(database: SqliteDatabase) -> Path:
+    """That of a server which was killed after it had added eve, who is not in the file itself."""
+    sqlite_file.prepare(database.path)
+    before = database.path.read_bytes()
+    log = database.path.with_name("keys.db-wal")
+    async with open_key_ring(database.path, bcrypt_cost=CHEAPEST_COST) as ring:
+        await ring.administration.add_user("eve")
+        left = log.read_bytes()
+    database.path.write_bytes(before)
+    log.touch(0o600)
+    log.write_bytes(left)
+    return log
+
+
+def made_a_link(log: Path) -> None:
+    log.rename(log.with_name("hers"))
+    log.symlink_to("hers")
+
+
+def made_a_pipe(log: Path) -> None:
+    log.unlink()
+    os.mkfifo(log, 0o600)
+
+
+def made_a_folder(log: Path) -> None:
+    log.unlink()
+    log.mkdir(0o700)
+
+
+def opened_to_writers(log: Path) -> None:
+    log.chmod(0o622)
+
+
+def opened_to_readers(log: Path) -> None:
+    log.chmod(0o640)
+
+
+FOREIGN = {
+    "a link": (made_a_link, "it is not a file; remove it"),
+    "a pipe": (made_a_pipe, "it is not a file; remove it"),
+    "a folder": (made_a_folder, "it is not a file; remove it"),
+    "open to writers": (opened_to_writers, "other users.*chmod 600 '.*/keys.db"),
+    "open to readers": (opened_to_readers, "other users.*chmod 600 '.*/keys.db"),
+}
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+@pytest.mark.parametrize("part", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize(("make", "sentence"), FOREIGN.values(), ids=FOREIGN)
+async def test_what_others_may_have_put_beside_a_database_is_not_taken_into_it(
+    sqlite_database: SqliteDatabase,
+    tmp_path: Path,
+    make: Callable[[Path], None],
+    sentence: str,
+    part: str,
+    *,
+    through_a_link: bool,
+) -> None:
+    log = await leave_log(sqlite_database)
+    make(log.replace(log.with_name(f"keys.db{part}")))
+    before, path = sqlite_database.path.read_bytes(), sqlite_database.path
+    if through_a_link:
+        path = tmp_path / "link.db"
+        path.symlink_to(sqlite_database.path)
+    for use in (sqlite_file.prepare, sqlite_file.schema_version):
+        with pytest.raises(UnusableDatabaseError, match=rf"/keys\.db{part} would be taken.*{sentence}"):
+            use(path)
+    assert sqlite_database.path.read_bytes() == before
+
+
+async def test_a_log_that_was_left_is_taken_into_the_database(sqlite_database: SqliteDatabase) -> None:
+    await leave_log(sqlite_database)
+    async with open_key_ring(sqlite_database.path, bcrypt_cost=CHEAPEST_COST) as ring:
+        assert [user.user_id for user in await ring.administration.list_users()] == ["eve"]
+
+
+def test_what_another_user_put_beside_a_database_is_not_taken_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "keys.db-wal"
+    log.touch(0o600)
+    if is_root():
+        os.chown(log, 12_345, -1)
+    about = log.stat()
+    monkeypatch.setattr(os, "geteuid", lambda: about.st_uid + 1)
+    assert "another user's" in str(sqlite_file._trouble(log, about, owner=about.st_uid + 2))
+    assert sqlite_file._trouble(log, about, owner=about.st_uid) is None
+    monkeypatch.setattr(os, "geteuid", lambda: about.st_uid)
+    assert sqlite_file._trouble(log, about, owner=about.st_uid + 2) is None
+
+
+def test_what_root_left_beside_a_database_is_taken_into_it() -> None:
+    about = Path("/").stat()
+    assert about.st_uid == 0
+    roots = os.stat_result((stat.S_IFREG | 0o600, *about[1:]))
+    assert sqlite_file._trouble(Path("keys.db-wal"), roots, owner=12_345) is None
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="the one folder that even root cannot write to")

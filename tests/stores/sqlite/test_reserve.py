@@ -1,5 +1,8 @@
 """That a disk which is really full leaves room for revocations is in ``tests/faults/test_full_disk.py``."""
 
+import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +12,12 @@ from mcp_keys_server import StoreUnavailableError
 from mcp_keys_server.stores.sqlite.connections import SqliteConnections
 from mcp_keys_server.stores.sqlite.reserve import RESERVED_BYTES, Reserve
 from mcp_keys_server.stores.sqlite.store import SqliteStore
+from tests.databases import SqliteDatabase
+from tests.running_server import PROGRAM, environment
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
+SECONDS_TO_START = 60  # of a slow machine
 
 
 async def allow_pages(world: World, most: int) -> None:
@@ -99,6 +105,60 @@ async def test_where_none_can_be_kept_everything_else_goes_on(sqlite_world: Worl
     reserve = Reserve(Path(sqlite_world.address))
     reserve.keep()
     assert (reserve.is_whole, sqlite_world.database.folder.joinpath("elsewhere").stat().st_size) == (False, 0)
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("elsewhere")
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [make_link, make_folder, os.mkfifo])
+def test_what_is_no_file_is_left_alone_and_said_once(
+    tmp_path: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys.db.reserve"
+    make(path)
+    before = path.lstat()
+    reserve = Reserve(tmp_path / "keys.db")
+    for _ in range(2):
+        reserve.keep()
+    assert (reserve.is_whole, path.lstat().st_mode, list(tmp_path.iterdir())) == (False, before.st_mode, [path])
+    assert caplog.messages == [
+        f"{path}: it is not a file; remove it, or on a full disk there is no room to end keys",
+    ]
+
+
+def test_nothing_is_written_to_who_reads_from_a_pipe(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "keys.db.reserve"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        reserve = Reserve(tmp_path / "keys.db")
+        reserve.keep()
+        assert (reserve.is_whole, os.read(reader, 1)) == (False, b"")
+    finally:
+        os.close(reader)
+    assert "it is not a file" in caplog.text
+
+
+def test_a_pipe_in_its_place_keeps_no_start_waiting(sqlite_database: SqliteDatabase) -> None:
+    sqlite_database.folder.mkdir(0o700)
+    os.mkfifo(f"{sqlite_database}.reserve")
+    command = [*PROGRAM, "users", "add", "eve", "--database", str(sqlite_database)]
+    done = subprocess.run(
+        command, env=environment(), capture_output=True, text=True, check=True, timeout=SECONDS_TO_START
+    )
+    assert "keys.db.reserve: it is not a file; remove it" in done.stderr
+
+
+def test_where_a_folder_cannot_be_looked_into_nothing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tmp_path.joinpath("file").touch()
+    reserve = Reserve(tmp_path / "file" / "keys.db")
+    reserve.keep()
+    assert (reserve.is_whole, caplog.messages) == (False, [])
 
 
 def test_what_is_not_there_gives_no_room(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from mcp_keys_server.core.changes import Decision, Holdings, RevokeKey
 from mcp_keys_server.stores.sqlite import connections as sqlite_connections
 from mcp_keys_server.stores.sqlite.connections import open_connections
 from mcp_keys_server.stores.sqlite.store import SqliteStore
+from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction
 from tests.stores.changing import a_key, ask, holdings_of
 from tests.world import World, prefix_of
 
@@ -103,7 +104,7 @@ async def test_the_live_connection_cannot_write_and_holds_no_snapshot(world: Wor
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             connections.live._connection.execute("DELETE FROM secrets")
         with closing(sqlite3.connect(Path(world.address))) as other:
-            busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy, *_ = other.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
         assert busy == 0
 
 
@@ -158,6 +159,17 @@ async def test_a_removed_or_replaced_file_is_noticed_and_lets_nobody_in(world: W
         ):
             with pytest.raises(StoreUnavailableError):
                 await use
+
+
+async def test_what_was_written_while_somebody_removed_the_log_has_not_failed(world: World) -> None:
+    async def remove_the_log(_: SqliteTransaction) -> str:
+        Path(f"{world.address}-wal").unlink()
+        return "done"
+
+    async with open_connections(Path(world.address)) as connections:
+        assert await connections.write(remove_the_log) == "done"
+        with pytest.raises(StoreUnavailableError, match="-wal was removed"):
+            await connections.write(remove_the_log)
 
 
 @pytest.mark.parametrize("expires_at", ["garbage", "", "2030-01-01T00:00:00"])
