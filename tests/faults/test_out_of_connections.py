@@ -98,13 +98,16 @@ async def test_a_server_that_gives_no_more_connections_is_a_sentence_at_the_star
 
 
 async def test_when_all_connections_are_at_work_for_long_keys_are_checked_all_the_same(server: PostgresServer) -> None:
+    users = [f"user{number}" for number in range(20)]  # because the changes of one take one connection
     async with ring_of(server, "slow") as (ring, key):
+        for user in users:
+            await ring.administration.add_user(user)
         other = await asyncpg.connect(server.url(), server_settings={"search_path": "slow"})
         async with other.transaction():
             await other.execute("SELECT 1 FROM users FOR UPDATE")
             creating = [
-                asyncio.create_task(ring.administration.create_key("ada", name="A", requested=RequestedGrant()))
-                for _ in range(20)
+                asyncio.create_task(ring.administration.create_key(user, name="A", requested=RequestedGrant()))
+                for user in users
             ]
             async with asyncio.timeout(60):
                 while not all(task.done() for task in creating):

@@ -26,6 +26,7 @@ from mcp_keys_server.core.errors import ClaimNotOpenError, PrefixTakenError, Use
 from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.ledger import OPERATOR, Event, EventKind
 from mcp_keys_server.core.records import Claim, KnownSecret, ProvenHash, Use
+from mcp_keys_server.stores.sql import store as store_of_sql
 from tests.databases import TABLES
 from tests.stores.changing import (
     BARE,
@@ -141,6 +142,17 @@ async def test_who_makes_very_many_changes_keeps_another_user_waiting_for_a_few_
     await asyncio.gather(*many)
     assert decided.count("ada") == 100
     assert decided.index("bob") < 10
+
+
+async def test_a_change_waits_for_so_long_for_those_of_the_same_user_before_it(
+    store: KeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_of_sql, "SECONDS_TO_WAIT_FOR_A_TURN", 0)
+    many = [store.change("ada", lambda _: Decision(None)) for _ in range(3)]
+    told = await asyncio.gather(*many, return_exceptions=True)
+    assert [str(it) for it in told[1:]] == ["too many changes of one user are waiting"] * 2
+    monkeypatch.undo()
+    assert await store.change("ada", lambda _: Decision("done")) == "done"
 
 
 async def test_for_a_user_who_is_not_there_nothing_is_decided(store: KeyStore) -> None:

@@ -1,13 +1,16 @@
 """What the stores have in common: all but what is on the way of a request, which each does in its own way."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
+import anyio
+
 from mcp_keys_server.core.changes import Decide
-from mcp_keys_server.core.errors import UserExistsError
+from mcp_keys_server.core.errors import StoreUnavailableError, UserExistsError
 from mcp_keys_server.core.ledger import Entry, Event
 from mcp_keys_server.core.records import KeyRecord, UserRecord
 from mcp_keys_server.stores.sql import changes, rows
@@ -16,6 +19,7 @@ from mcp_keys_server.stores.sql.database import SqlDatabase, Transaction
 
 Result = TypeVar("Result")
 
+SECONDS_TO_WAIT_FOR_A_TURN = 10
 CHECKSUM_SECRET = "checksum_secret"  # noqa: S105 - the name of the entry, not its value
 PUBLIC_URL = "public_url"
 
@@ -62,8 +66,21 @@ class SqlStore:
 
         # One after the other, before there is a writer or a connection for it: all of a user's changes wait for each
         # other anyway, and whoever makes very many keeps nobody else waiting for more than one.
-        async with self._turns.setdefault(user_id, asyncio.Lock()):
+        async with self._turn_of(user_id):
             return await self._database.write(work)
+
+    @asynccontextmanager
+    async def _turn_of(self, user_id: str) -> AsyncIterator[None]:
+        turn = self._turns.setdefault(user_id, asyncio.Lock())
+        try:
+            with anyio.fail_after(SECONDS_TO_WAIT_FOR_A_TURN):
+                await turn.acquire()
+        except TimeoutError:
+            raise StoreUnavailableError("too many changes of one user are waiting") from None
+        try:
+            yield
+        finally:
+            turn.release()
 
     async def add_event(self, event: Event) -> None:
         async def work(transaction: Transaction) -> None:
