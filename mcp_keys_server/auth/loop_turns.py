@@ -1,11 +1,15 @@
-"""Turns of the event loop, of which each is for one of those who wait."""
+"""Turns of the event loop, of which each is for a few of those who wait."""
 
 import asyncio
 from collections import deque
+from typing import Final
+
+MOST_AT_A_TURN: Final = 8
+"""With one, the turns themselves would take as long as what is done in them."""
 
 
 class LoopTurns:
-    """Lets one through at each turn of the event loop, in the order in which they came.
+    """Lets a few through at each turn of the event loop, in the order in which they came.
 
     What many ask for at once would otherwise all be done in one turn, and whoever has better reasons to be served, and
     takes several turns, waits for all of it several times.
@@ -27,8 +31,9 @@ class LoopTurns:
         await place
 
     def _pass_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        place = self._waiting.popleft()
-        if not place.done():  # else whoever waited there has gone
-            place.set_result(None)
+        for _ in range(min(MOST_AT_A_TURN, len(self._waiting))):
+            place = self._waiting.popleft()
+            if not place.done():  # else whoever waited there has gone
+                place.set_result(None)
         if self._waiting:
             loop.call_soon(self._pass_on, loop)
