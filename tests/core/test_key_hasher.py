@@ -226,15 +226,13 @@ async def test_bcrypt_runs_at_the_lowest_priority_and_the_loop_does_not(
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < 19
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux only")
-def test_there_are_as_many_threads_as_cores_that_this_process_may_use() -> None:
-    cores = os.sched_getaffinity(0)
-    try:
-        for some in (cores, {min(cores)}):
-            os.sched_setaffinity(0, some)
-            assert key_hasher._thread_count() == len(some)
-    finally:
-        os.sched_setaffinity(0, cores)
+@pytest.mark.parametrize("cores", [{0}, {1, 3}, set(range(8))])
+async def test_there_are_as_many_threads_as_cores_that_this_process_may_use(
+    monkeypatch: pytest.MonkeyPatch, cores: set[int]
+) -> None:
+    monkeypatch.setattr(key_hasher, "THREADS_HAVE_PRIORITIES", True)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
+    assert key_hasher._thread_count() == len(cores)
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(None, 1), (1, 1), (2, 1), (3, 2), (8, 7)])
