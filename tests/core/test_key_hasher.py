@@ -158,6 +158,51 @@ async def test_imported_keys_have_a_thread_of_their_own(monkeypatch: pytest.Monk
         assert await asyncio.gather(*checks) == [False] * 3
 
 
+async def test_a_key_with_a_checksum_waits_for_no_imported_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, imported = MINT.mint(), [MINT.parse(hub_key()) for _ in range(20)]
+    slow, checkpw = SlowBcrypt(), bcrypt.checkpw
+    slowly = slow.instead_of(checkpw)
+
+    def check(password: bytes, hashed_password: bytes) -> object:
+        return (checkpw if password == key.reveal().encode() else slowly)(password, hashed_password)
+
+    monkeypatch.setattr(bcrypt, "checkpw", check)
+    with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
+        held_up = [
+            asyncio.ensure_future(hasher.prove(each, bcrypt_of("another"), crowd=str(number)))
+            for number, each in enumerate(imported)
+        ]
+        await settled()
+        try:
+            async with asyncio.timeout(20):
+                assert await hasher.prove(key, bcrypt_of(key.reveal()), crowd="0")
+        finally:
+            slow.go.set()
+        await asyncio.gather(*held_up)
+
+
+@pytest.mark.parametrize("as_text", [hub_key(), MINT.mint().reveal()], ids=["imported", "with a checksum"])
+async def test_bcrypt_never_runs_on_the_event_loop(
+    hasher: KeyHasher, monkeypatch: pytest.MonkeyPatch, as_text: str
+) -> None:
+    threads = list[int]()
+
+    def noted(real: Callable[..., object]) -> Callable[..., object]:
+        def on_its_thread(*arguments: object) -> object:
+            threads.append(threading.get_ident())
+            return real(*arguments)
+
+        return on_its_thread
+
+    key, key_hash = MINT.parse(as_text), bcrypt_of(as_text)
+    for name in ("checkpw", "hashpw"):
+        monkeypatch.setattr(bcrypt, name, noted(getattr(bcrypt, name)))
+    await hasher.prove(key, key_hash)
+    await hasher.hash(key)
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
+
+
 async def test_who_closes_it_waits_for_nothing_and_what_has_not_begun_is_not_done(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
