@@ -14,7 +14,7 @@ import time
 from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from tests.benchmarks.restart import open_files
 from tests.databases import SqliteDatabase
 from tests.floods.bcrypt_threads import processor_seconds
+from tests.floods.cores import halves, on
 from tests.floods.forgeries import NEVER_CHECKED, Kind
 from tests.floods.scene import NOT_MEASURED, SETTINGS, USER, Scene, prepare
 from tests.floods.talking import Talk, request
@@ -190,8 +191,10 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", choices=list(Kind), default=list(Kind))
     parser.add_argument("--cold", type=int, default=20, help="How many keys are used for the first time.")
     parser.add_argument("--bcrypt-cost", type=int, default=12)
+    parser.add_argument("--apart", action="store_true", help="The server has half of the cores, all else the others.")
     asked = parser.parse_args()
     complaints: list[str] = []
+    of_the_server, of_others = halves() if asked.apart else ((), ())
     sys.stdout.write(HEAD)
     for kind in map(Kind, asked.kinds):
         for connections in asked.connections:
@@ -199,7 +202,9 @@ def main() -> int:
                 database = SqliteDatabase(Path(folder) / "data" / "keys.db")
                 scene = asyncio.run(prepare(database, cold=asked.cold, bcrypt_cost=asked.bcrypt_cost))
                 settings = SETTINGS | {"MCP_KEYS_BCRYPT_COST": str(asked.bcrypt_cost)}
-                with running_server(database, **settings) as server:
+                with on(of_others), ExitStack() as stack:
+                    with on(of_the_server):
+                        server = stack.enter_context(running_server(database, **settings))
                     going = flood(server, scene, kind, connections=connections, seconds=asked.seconds)
                     report = asyncio.run(going)
             sys.stdout.write(row(report))

@@ -7,27 +7,31 @@ order; the tests do it with a few hundred and a server that has less patience.
 import argparse
 import asyncio
 import json
+import os
 import socket
-import ssl
 import sys
 import tempfile
+from asyncio.subprocess import PIPE
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
-from threading import Event
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-import httpx2
 
 from mcp_keys_server import RequestedGrant, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.server.file_limit import raise_file_limit
 from tests.databases import Database, SqliteDatabase
+from tests.floods.cores import halves, on
+from tests.floods.scene import NOT_MEASURED
 from tests.running_server import ADA, PROGRAM, RunningServer, running_server
+
+if TYPE_CHECKING:
+    from tests.floods.good_client import Calls, Job
 
 AT_ONCE: Final = 100
 """Connections that are begun at a time."""
@@ -143,29 +147,42 @@ async def flood(
     clients += [SlowClient("reader", reader(server)) for _ in range(readers)]
     port = urlsplit(server.base_url).port
     assert port
-    ended = Event()
-    calling = asyncio.create_task(asyncio.to_thread(call_on_and_on, server, key, outcome, ended))
     begun = monotonic()
     try:
-        for first in range(0, len(clients), AT_ONCE):
-            await asyncio.gather(*(connect(client, port) for client in clients[first : first + AT_ONCE]))
-        while True:
-            held = held_by(port)
-            outcome.held = Counter(client.kind for client in clients if client.port in held)
-            for kind in outcome.held:
-                outcome.seconds[kind] = monotonic() - begun
-            if (clients and not outcome.held) or monotonic() - begun > seconds:
-                break
-            for client in clients:
-                client.go_on()
-            await asyncio.sleep(pause)
+        async with calling({"port": port, "user": GOOD_USER, "key": key}, outcome):
+            for first in range(0, len(clients), AT_ONCE):
+                await asyncio.gather(*(connect(client, port) for client in clients[first : first + AT_ONCE]))
+            while True:
+                held = held_by(port)
+                outcome.held = Counter(client.kind for client in clients if client.port in held)
+                for kind in outcome.held:
+                    outcome.seconds[kind] = monotonic() - begun
+                if (clients and not outcome.held) or monotonic() - begun > seconds:
+                    break
+                for client in clients:
+                    client.go_on()
+                await asyncio.sleep(pause)
     finally:
-        ended.set()
-        await calling
         for client in clients:
             client.leave()
     outcome.told = Counter(client.kind for client in clients if b"HTTP/1.1 408" in client.received)
     return outcome
+
+
+@asynccontextmanager
+async def calling(job: "Job", outcome: Outcome) -> AsyncIterator[None]:
+    """A client in good order is at work in the block; what became of it is in the outcome afterwards."""
+    command = (sys.executable, "-m", "tests.floods.good_client")
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=os.environ | NOT_MEASURED)
+    assert process.stdin
+    process.stdin.write(json.dumps(job).encode() + b"\n")
+    try:
+        yield
+    finally:
+        process.stdin.close()
+        said, _ = await process.communicate()
+    calls: Calls = json.loads(said)
+    outcome.good, outcome.bad = calls["seconds"], calls["bad"]
 
 
 async def connect(client: SlowClient, port: int) -> None:
@@ -189,45 +206,23 @@ def held_by(port: int) -> set[int]:
     }
 
 
-def call_on_and_on(server: RunningServer, key: str, outcome: Outcome, ended: Event) -> None:
-    """A client in good order, each of whose calls is a connection of its own. It has a thread to itself, or it would
-    wait for what the slow ones do.
-    """
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "whoami", "arguments": {}}}
-    headers = {"X-API-Key": key, "accept": "application/json"}
-    context = ssl.create_default_context()  # which takes longer to make than all the rest, and is not needed
-    while not ended.wait(0.1):
-        begun = monotonic()
-        try:
-            with httpx2.Client(timeout=60, trust_env=False, verify=context) as http:
-                answer = http.post(server.endpoint(GOOD_USER), json=body, headers=headers)
-        except httpx2.TransportError as error:
-            outcome.bad.append(repr(error))
-        else:
-            outcome.good.append(monotonic() - begun)
-            if answer.status_code != 200:
-                outcome.bad.append(str(answer.status_code))
-
-
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.floods.slow_clients", description=__doc__)
     parser.add_argument("--sockets", type=int, default=5000)
     parser.add_argument("--readers", type=int, default=20)
     parser.add_argument("--workers", default="1")
     parser.add_argument("--seconds", type=float, default=120, help="How long they are waited for.")
+    parser.add_argument("--apart", action="store_true", help="The server has half of the cores, all else the others.")
     given = parser.parse_args(arguments)
     raise_file_limit()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_server(
-            database := SqliteDatabase(Path(folder) / "keys.db"),
-            "--workers",
-            given.workers,
-            *ADA,
-            program=PROGRAM,
-            MCP_KEYS_CALLS_PER_MINUTE="1000000",
-        ) as server,
-    ):
+    with ExitStack() as stack:
+        database = SqliteDatabase(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "keys.db")
+        workers = ("--workers", given.workers)
+        serving = running_server(database, *workers, *ADA, program=PROGRAM, MCP_KEYS_CALLS_PER_MINUTE="1000000")
+        of_the_server, of_others = halves() if given.apart else ((), ())
+        stack.enter_context(on(of_others))
+        with on(of_the_server):
+            server = stack.enter_context(serving)
         key = asyncio.run(good_key(database))
         idle = asyncio.run(flood(server, key, 0, readers=0, seconds=10))
         outcome = asyncio.run(flood(server, key, given.sockets, readers=given.readers, seconds=given.seconds, pause=1))
