@@ -145,9 +145,14 @@ class SecretRecord:
     ends_at: datetime | None = None
     proof: bytes | None = field(default=None, repr=False)
     """That some key fits the hash, for whoever has the proof secret; see ``proofs``."""
+    clock_behind: timedelta = timedelta()
+    """How far this machine's clock is behind the store's, which is nothing where the store has no other."""
 
     def refusal(self, now: datetime) -> Refusal | None:
-        """Why the key is not good at this moment, or None when it is."""
+        """Why the key is not good at this moment of this machine's clock, or None when it is. Its end has come as soon
+        as it has by either clock.
+        """
+        now += self.clock_behind
         if self.ends_at is not None and self.ends_at <= now:
             return Refusal.REPLACED
         return _refusal(self, now)

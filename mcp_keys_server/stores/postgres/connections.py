@@ -99,7 +99,7 @@ class PostgresConnections:
     ) -> None:
         self.checksum_secret = checksum_secret
         self._pool = pool
-        self._clock = clock
+        self.clock = clock
         self._writes = Writes()
         self.lookups = PostgresLookups(connect, url.schema, self._writes.hear_of_others)
 
@@ -124,7 +124,7 @@ class PostgresConnections:
             async with asyncio.timeout(SECONDS_TO_CHECK):
                 await self.lookups.look_up("")
                 async with self._connection() as connection:
-                    await postgres_schema.check_clock(connection, self._clock)
+                    await postgres_schema.check_clock(connection, self.clock)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[PooledConnection]:

@@ -3,7 +3,7 @@
 from mcp_keys_server.stores.sql.statements import GET_USER
 
 READ_SECRETS = """
-SELECT secrets.prefix,
+SELECT secrets.prefix, clock_timestamp(),
        secrets.key_hash, secrets.proof,
        keys.revoked_at IS NOT NULL, keys.disabled_at IS NOT NULL, users.disabled_at IS NOT NULL,
        secrets.ends_at, keys.user_id, keys.key_id, keys.scopes, keys.aliases, keys.tools, keys.expires_at

@@ -1,6 +1,7 @@
 """The store on PostgreSQL, for any number of processes on any number of machines."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from mcp_keys_server.core.ledger import Entry
 from mcp_keys_server.core.records import ProvenHash, SecretRecord, Use
@@ -21,8 +22,12 @@ class PostgresStore(SqlStore):
 
     async def read_secret(self, prefix: str) -> SecretRecord | None:
         found = await self._connections.lookups.look_up(prefix)
+        if found is None:
+            return None
         with trouble_named():
-            return None if found is None else rows.secret_record(found)
+            at, *record = found
+            behind = max(timedelta(), at - self._connections.clock())
+            return rows.secret_record(tuple(record), behind)
 
     async def read_secret_in_turn(self, prefix: str) -> SecretRecord | None:
         return await self.read_secret(prefix)

@@ -12,7 +12,15 @@ import anyio
 import asyncpg
 import pytest
 
-from mcp_keys_server import InvalidApiKeyError, KeyRing, RequestedGrant, StoreUnavailableError, open_key_ring
+from mcp_keys_server import (
+    Grant,
+    InvalidApiKeyError,
+    KeyRing,
+    Refusal,
+    RequestedGrant,
+    StoreUnavailableError,
+    open_key_ring,
+)
 from mcp_keys_server.core.changes import RevokeKey
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import ProvenHash, Use
@@ -328,6 +336,24 @@ async def test_a_machine_whose_clock_goes_wrong_is_no_longer_ready(database: Pos
                 await connections.check()
         wrong[0] = timedelta()
         await connections.check()
+
+
+@pytest.mark.parametrize("ahead", [-20, 0, 20])
+async def test_a_key_ends_when_it_does_by_either_clock(database: PostgresDatabase, ahead: int) -> None:
+    def clock() -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=ahead)
+
+    async with open_key_ring(str(database)) as ring:
+        await ring.administration.add_user("ada")
+    async with open_postgres(database.setting, create=False, most=1, clock=clock) as connections:
+        store = PostgresStore(connections)
+        for number, seconds in enumerate((-3600, -10, 10, 3600)):
+            grant = Grant(frozenset(), None, datetime.now(UTC) + timedelta(seconds=seconds))
+            await add(store, a_key(number, grant=grant))
+            record = await store.read_secret(a_prefix(number))
+            assert record is not None
+            is_over = seconds < max(0, ahead)
+            assert record.refusal(clock()) is (Refusal.EXPIRED if is_over else None)
 
 
 async def test_of_a_connection_that_is_ended_in_the_midst_it_is_told_why(world: World) -> None:
