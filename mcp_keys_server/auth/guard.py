@@ -1,7 +1,7 @@
 """The ASGI middleware that lets a request in with its principal, or answers it."""
 
 import logging
-from time import monotonic
+from collections.abc import Callable
 from typing import Final
 
 from starlette.responses import Response
@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mcp_keys_server.auth import answers
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
-from mcp_keys_server.auth.line_budget import OTHERS, LineBudget
+from mcp_keys_server.auth.line_budget import LineBudget
 from mcp_keys_server.auth.loop_turns import LoopTurns
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses
@@ -22,8 +22,6 @@ from mcp_keys_server.core.verifier import KeyVerifier
 
 logger = logging.getLogger(__name__)
 
-MOST_FLOODS: Final = 1_000
-"""Networks of which it is remembered, of each by itself, that there was a line."""
 PRINCIPAL: Final = "mcp_keys.principal"
 """Where in the ASGI scope the principal of a request stands."""
 
@@ -64,28 +62,31 @@ class KeyGuard:
         self._verifier = verifier
         self._open_responses = open_responses
         self._failures = failures
-        self._floods: dict[str, float] = {}
-        """Until when nothing more is said of it, by network, as the log names it."""
         self._lines = LineBudget()
+        self._lines_of_floods = LineBudget(0, of="too many failures")
         self._turns = LoopTurns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        try:
-            presented = presented_key(scope["headers"])
-            principal = await self._verifier.verify(
-                presented, client=client_address(scope), over_socket=self._over_socket
-            )
-        except _REFUSED as error:
-            await self._turns.take()  # or a flood of these keeps everybody with a good key waiting
-            await (await self._refusal(error, scope))(scope, receive, send)
-            return
-        scope[PRINCIPAL] = principal
-        await self._answer(OpenResponse(prefix_of(presented), principal), scope, receive, send)
+        with self._turns.preferred() as prefer_no_longer:
+            try:
+                presented = presented_key(scope["headers"])
+                principal = await self._verifier.verify(
+                    presented, client=client_address(scope), over_socket=self._over_socket
+                )
+            except _REFUSED as error:
+                prefer_no_longer()
+                await self._turns.take()  # or a flood of these keeps everybody with a good key waiting
+                await (await self._refusal(error, scope))(scope, receive, send)
+                return
+            scope[PRINCIPAL] = principal
+            await self._answer(OpenResponse(prefix_of(presented), principal), scope, receive, send, prefer_no_longer)
 
-    async def _answer(self, response: OpenResponse, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, response: OpenResponse, scope: Scope, receive: Receive, send: Send, prefer_no_longer: Callable[[], None]
+    ) -> None:
         begun = False
 
         async def send_while_open(message: Message) -> None:
@@ -93,6 +94,7 @@ class KeyGuard:
             if response.ending is None:  # else it goes nowhere: it is what something that is cancelled says at last
                 await send(message)
                 begun = True
+                prefer_no_longer()  # what follows may last for as long as its client likes
 
         self._open_responses.add(response)
         outer = CURRENT.set(response)
@@ -114,28 +116,15 @@ class KeyGuard:
 
     async def _refusal(self, error: Exception, scope: Scope) -> Response:
         network = network_of(client_address(scope))
+        who = f"client={network}"
         if self._failures is not None and isinstance(error, InvalidApiKeyError):
             seconds = await self._failures.take(network)
             if seconds:
-                self._log_flood(network, seconds)
+                self._lines_of_floods.take(who)
                 return answers.too_many_failures(seconds)
-        if self._lines.take(f"client={network}"):
+        if self._lines.take(who):
             _log_refusal(error, scope)
         return _ANSWERS[type(error)]
-
-    def _log_flood(self, network: str, seconds: int) -> None:
-        """One line for all, because whoever sends very many would fill the disk, and each takes longer than to refuse
-        the request.
-        """
-        now, who = monotonic(), f"client={network}"
-        if who not in self._floods and len(self._floods) >= MOST_FLOODS:
-            who = OTHERS
-        if self._floods.get(who, 0) > now:
-            return
-        if who == OTHERS:
-            self._floods = {known: until for known, until in self._floods.items() if until > now}
-        self._floods[who] = now + seconds
-        logger.warning("refused: too many failures %s; those of the next %d seconds are not logged", who, seconds)
 
 
 def principal_of(scope: Scope) -> Principal:

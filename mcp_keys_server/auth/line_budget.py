@@ -24,7 +24,9 @@ class LineBudget:
     longer than to refuse one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_LINES, *, of: str = "very many") -> None:
+        self._most = most
+        self._of = of
         self._lines = Counter[str]()
         self._ends_at = 0.0
 
@@ -39,10 +41,10 @@ class LineBudget:
         if who not in self._lines and len(self._lines) >= MOST_KNOWN:
             who = OTHERS  # because whoever has very many addresses would begin a new count with them
         self._lines[who] += 1
-        if self._lines[who] == MOST_LINES + 1:
+        if self._lines[who] == self._most + 1:
             left = self._ends_at - now
-            logger.warning("refused: very many %s; those of the next %d seconds are not logged", who, left)
-        return self._lines[who] <= MOST_LINES
+            logger.warning("refused: %s %s; those of the next %d seconds are not logged", self._of, who, left)
+        return self._lines[who] <= self._most
 
 
 class RefusalLog:

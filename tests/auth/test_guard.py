@@ -1,3 +1,4 @@
+import gc
 import logging
 
 import httpx2
@@ -5,7 +6,9 @@ import pytest
 from limits import RateLimitItemPerMinute
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_keys_server.auth import guard
+from mcp_keys_server import InvalidApiKeyError, Principal, StoreUnavailableError, TooBusyError
+from mcp_keys_server.auth import line_budget
+from mcp_keys_server.auth.credential import NoCredentialError
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
 from mcp_keys_server.auth.network_address import client_address
 from mcp_keys_server.auth.open_responses import CURRENT
@@ -171,34 +174,6 @@ async def test_what_middleware_adds_to_an_answer_is_for_that_time_only(world: Wo
     assert [answer.headers.get_list("x-request-id") for answer in answers] == [["1"], ["1"]]
 
 
-async def test_of_floods_only_so_many_are_remembered_and_others_have_one_line_together(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    asked_at = [1_000.0]
-    monkeypatch.setattr(guard, "monotonic", lambda: asked_at[-1])
-    monkeypatch.setattr(guard, "MOST_FLOODS", 2)
-    failures = Throttle("failures", RateLimitItemPerMinute(1), world.ring.counters)
-    guarded = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses, failures)
-
-    async def flooded(clients: tuple[str, ...]) -> list[str]:
-        caplog.clear()
-        for client in clients:
-            transport = httpx2.ASGITransport(guarded, client=(client, 4711))
-            async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
-                for _ in range(2):
-                    await http.get("/", headers={"X-API-Key": "forged"})
-        lines = [line.partition(";")[0] for line in caplog.messages if "too many failures" in line]
-        return [line.removeprefix("refused: too many failures ") for line in lines]
-
-    others = "of others, too many to be told apart"
-    clients = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "192.0.2.1", "192.0.2.3")
-    assert await flooded(clients) == ["client=192.0.2.1", "client=192.0.2.2", others]
-    assert len(guarded._floods) == 3
-    asked_at.append(1_100.0)
-    assert await flooded(("192.0.2.3", "192.0.2.4")) == [others, "client=192.0.2.3"]
-    assert list(guarded._floods) == [others, "client=192.0.2.3"]
-
-
 @pytest.mark.parametrize("client", [None, ("a\nb", 1), ("", 1)])
 def test_what_is_no_address_is_unknown(client: tuple[str, int] | None) -> None:
     assert client_address({"type": "http", "client": client}) == "unknown"
@@ -227,6 +202,46 @@ async def test_requests_without_a_key_are_no_failures_of_their_address(world: Wo
     assert statuses == [401] * 5 + [401, 429, 429]
 
 
+async def test_a_refusal_leaves_nothing_behind_for_the_collector(world: World) -> None:
+    guarded = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses)
+    gc.collect()
+    gc.disable()
+    try:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guarded), base_url="http://localhost") as http:
+            for headers in ({"X-API-Key": "bad"}, {"X-API-Key": "mhu_" + "A" * 51}, {}):
+                assert (await http.get("/", headers=headers)).status_code == 401
+        left = [it for it in gc.get_objects() if isinstance(it, InvalidApiKeyError | NoCredentialError)]
+    finally:
+        gc.enable()
+    assert left == []
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+async def test_whoever_is_served_is_preferred_until_the_response_begins(world: World, *, is_good: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        assert len(guarded._turns._preferred) == 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert not guarded._turns._preferred
+        await send({"type": "http.response.body"})
+
+    async def noting(message: Message) -> None:
+        statuses.append(message.get("status"))
+        assert is_good or not guarded._turns._preferred
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    _, key = await world.key()
+    guarded = KeyGuard(app, world.ring.verifier, world.ring.open_responses)
+    statuses = list[int | None]()
+    presented = key.reveal() if is_good else "bad"
+    scope: Scope = {"type": "http", "headers": [(b"x-api-key", presented.encode())], "client": ("192.0.2.7", 1)}
+    await guarded(scope, receive, noting)
+    assert statuses == [200 if is_good else 401, None]
+    assert not guarded._turns._preferred
+
+
 async def test_what_answers_nothing_is_left_at_that_and_nothing_goes_on_being_its_response(world: World) -> None:
     async def silent(scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive, send
@@ -251,7 +266,7 @@ async def test_of_a_flood_there_is_one_line_until_its_time_is_over(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked_at = [1_000.0]
-    monkeypatch.setattr(guard, "monotonic", lambda: asked_at[-1])
+    monkeypatch.setattr(line_budget, "monotonic", lambda: asked_at[-1])
     failures = Throttle("failures", RateLimitItemPerMinute(1), world.ring.counters)
     guarded = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses, failures)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guarded), base_url="http://localhost") as http:
@@ -260,3 +275,32 @@ async def test_of_a_flood_there_is_one_line_until_its_time_is_over(
             await http.get("/", headers={"X-API-Key": "bad"})
     lines = [line for line in caplog.messages if line.startswith("refused: too many failures client=127.0.0.1; ")]
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "line"),
+    [
+        (
+            StoreUnavailableError("the disk is gone"),
+            logging.ERROR,
+            "nobody is let in: the disk is gone client=192.0.2.7",
+        ),
+        (TooBusyError(), logging.WARNING, f"not let in yet: {TooBusyError()} client=192.0.2.7"),
+    ],
+)
+async def test_who_cannot_be_judged_is_a_line_that_says_why(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    error: Exception,
+    level: int,
+    line: str,
+) -> None:
+    async def fail(*_: object, **__: object) -> Principal:
+        raise error
+
+    monkeypatch.setattr(world.ring.verifier, "verify", fail)
+    answer, _ = await ask(world, ("X-API-Key", "x"))
+    assert answer.status_code == 503
+    assert [it[1:] for it in caplog.record_tuples if it[0] == "mcp_keys_server.auth.guard"] == [(level, line)]

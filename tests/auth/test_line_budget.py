@@ -39,6 +39,17 @@ async def test_a_network_has_so_many_lines_and_one_that_says_so(clock: Clock, ca
     assert budget.take("client=192.0.2.1")
 
 
+async def test_of_some_things_there_is_only_the_line_that_says_how_many(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    del clock
+    budget = LineBudget(0, of="too many failures")
+    assert not any(budget.take("client=192.0.2.1") for _ in range(3))
+    assert [line for name, _, line in caplog.record_tuples if name == BUDGET] == [
+        "refused: too many failures client=192.0.2.1; those of the next 60 seconds are not logged"
+    ]
+
+
 async def test_very_many_networks_take_no_more_memory(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     del clock
     monkeypatch.setattr(line_budget, "MOST_KNOWN", 3)

@@ -1,9 +1,11 @@
 import asyncio
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import count, pairwise
 
 import pytest
 
-from mcp_keys_server.auth.loop_turns import MOST_AT_A_TURN, LoopTurns
+from mcp_keys_server.auth import loop_turns
+from mcp_keys_server.auth.loop_turns import LONGEST_PAUSE, MOST_AT_A_TURN, LoopTurns
 from mcp_keys_server.settings import Settings
 from tests.server.conftest import client_of, started
 from tests.world import World
@@ -47,6 +49,41 @@ def test_a_loop_that_ended_amid_them_leaves_nobody_waiting() -> None:
 
     asyncio.run(leave_them())
     asyncio.run(asyncio.wait_for(turns.take(), 60))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("worked", "pause"), [(0.001, 0.001), (1.0, LONGEST_PAUSE)])
+async def test_while_somebody_is_preferred_there_is_a_pause_as_long_as_the_work_before_it(
+    monkeypatch: pytest.MonkeyPatch, worked: float, pause: float
+) -> None:
+    loop, pauses, moments = asyncio.get_running_loop(), list[float](), count(step=worked)
+    call_later = loop.call_later
+
+    def noting(seconds: float, work: Callable[..., object], *given: object) -> asyncio.TimerHandle:
+        pauses.append(round(seconds, 9))
+        return call_later(0, work, *given)
+
+    monkeypatch.setattr(loop, "call_later", noting)
+    monkeypatch.setattr(loop_turns, "thread_time", lambda: next(moments))
+    turns = LoopTurns()
+    await asyncio.gather(*(turns.take() for _ in range(3 * MOST_AT_A_TURN)))
+    assert pauses == []
+    with turns.preferred():
+        await asyncio.gather(*(turns.take() for _ in range(3 * MOST_AT_A_TURN)))
+        for _ in range(3):  # a few at a time as well
+            await turns.take()
+    assert pauses[:5] == [pause] * 5
+    await settled()
+    pauses.clear()
+    with turns.preferred() as has_begun:
+        has_begun()
+        await asyncio.gather(*(turns.take() for _ in range(3 * MOST_AT_A_TURN)))
+    assert pauses == []
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.anyio

@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcp_keys_server import ApiKey, KeyRecord, RequestedGrant, StoreUnavailableError
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
-from mcp_keys_server.auth.open_responses import CURRENT, OpenResponses, only_while_open
+from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponses, only_while_open
 from mcp_keys_server.core.records import Person
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.server.http_service import listen
@@ -404,6 +404,24 @@ async def test_an_error_of_an_application_stays_its_error(world: World, site: Si
     with pytest.raises(ZeroDivisionError):
         await ended(site.ask(key, "/acts"))
     assert len(site.open_responses) == 0
+
+
+async def test_an_error_of_one_that_was_ended_is_told_to_nobody_but_those_who_look(
+    world: World, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def act(_: Scope) -> None:
+        response = CURRENT.get()
+        assert response is not None
+        response.end(Ending.KEY)
+        raise ZeroDivisionError
+
+    caplog.set_level(logging.DEBUG, "mcp_keys_server.auth.guard")
+    site.application.deed = act
+    _, key = await world.key()
+    (request,) = await ended(site.ask(key, "/acts"))
+    assert (request.status, request.is_whole) == (401, True)
+    said = [record for record in caplog.records if record.name == "mcp_keys_server.auth.guard"]
+    assert [(it.levelno, it.message) for it in said] == [(logging.DEBUG, "an ended response left an error behind")]
 
 
 async def test_what_a_client_leaves_is_cancelled_as_ever(world: World, site: Site) -> None:

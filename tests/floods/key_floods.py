@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FORGERIES: Final = 2_000
 SECONDS_TO_ANSWER: Final = 120
+PAUSE: Final = 0.01
+"""Between two requests of somebody whose key is good."""
 ELSEWHERE: Final = "127.0.0.2"
 """Another network than that of the flood."""
 
@@ -149,6 +151,7 @@ async def _keep_asking(times: Times, talk: Talk, keys: Sequence[str], until: "as
     while not until.done() or not number:
         await times.ask(talk, keys[number % len(keys)])
         number += 1
+        await asyncio.sleep(PAUSE)  # or those few would take all of a core by themselves
 
 
 async def _first_uses(
