@@ -13,8 +13,10 @@ logger = logging.getLogger(__name__)
 
 PATIENCE: Final[Mapping[Owed, float]] = {Owed.REQUEST: 15.0, Owed.HEAD: 10.0, Owed.BODY: 30.0, Owed.READING: 30.0}
 """Seconds that a client may take for each."""
-MOST_AT_A_TURN: Final = 20
-"""Of the event loop, or whoever is in good order waits while very many are dropped."""
+MOST_LOOKED_AT: Final = 100
+"""At a turn of the event loop, or whoever is in good order waits while very many are looked at."""
+MOST_DROPPED: Final = 4
+"""At a turn."""
 
 
 class SlowClients:
@@ -33,16 +35,18 @@ class SlowClients:
         now = monotonic()
         since: dict[tuple[HttpProtocol, Owed, int], float] = {}
         late: dict[HttpProtocol, Owed] = {}
-        for connection in self._connections:
+        for place, connection in enumerate(list(self._connections), 1):
             for owed, number in connection.owed():
                 debt = connection, owed, number
                 since[debt] = self._since.get(debt, now)
                 if now - since[debt] >= self._patience[owed]:
                     late[connection] = owed
+            if place % MOST_LOOKED_AT == 0:
+                await asyncio.sleep(0)
         self._since = since
         for number, connection in enumerate(late, 1):
             connection.drop()
-            if number % MOST_AT_A_TURN == 0:
+            if number % MOST_DROPPED == 0:
                 await asyncio.sleep(0)
         if late:
             # One line for all of a second, because there may be very many.

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from statistics import median, quantiles
 from time import monotonic
@@ -33,7 +34,7 @@ from tests.running_server import ADA, PROGRAM, RunningServer, running_server
 if TYPE_CHECKING:
     from tests.floods.good_client import Calls, Job
 
-AT_ONCE: Final = 100
+AT_ONCE: Final = 20
 """Connections that are begun at a time."""
 GOOD_USER: Final = "bob"
 SMALL: Final = 4096
@@ -135,9 +136,17 @@ async def good_key(database: Database) -> str:
 
 
 async def flood(
-    server: RunningServer, key: str, sockets: int, *, readers: int, seconds: float, pause: float = 0.5
+    server: RunningServer,
+    key: str,
+    sockets: int,
+    *,
+    readers: int,
+    seconds: float,
+    pause: float = 0.5,
+    a_second: float = inf,
 ) -> Outcome:
-    """So many slow clients of all kinds, for as long as the server holds any of them, and for so long at the most.
+    """So many slow clients of all kinds, who come so many a second at the most, for as long as the server holds any of
+    them, and for so long at the most.
 
     The key is that of a client in good order, who is another user: the slow ones hold calls of theirs open.
     """
@@ -152,6 +161,7 @@ async def flood(
         async with calling({"port": port, "user": GOOD_USER, "key": key}, outcome):
             for first in range(0, len(clients), AT_ONCE):
                 await asyncio.gather(*(connect(client, port) for client in clients[first : first + AT_ONCE]))
+                await asyncio.sleep(begun + first / a_second - monotonic())
             while True:
                 held = held_by(port)
                 outcome.held = Counter(client.kind for client in clients if client.port in held)
@@ -210,6 +220,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.floods.slow_clients", description=__doc__)
     parser.add_argument("--sockets", type=int, default=5000)
     parser.add_argument("--readers", type=int, default=20)
+    parser.add_argument("--a-second", type=float, default=inf, help="How many of them come, at the most.")
     parser.add_argument("--workers", default="1")
     parser.add_argument("--seconds", type=float, default=120, help="How long they are waited for.")
     parser.add_argument("--apart", action="store_true", help="The server has half of the cores, all else the others.")
@@ -225,7 +236,16 @@ def main(arguments: Sequence[str]) -> int:
             server = stack.enter_context(serving)
         key = asyncio.run(good_key(database))
         idle = asyncio.run(flood(server, key, 0, readers=0, seconds=10))
-        outcome = asyncio.run(flood(server, key, given.sockets, readers=given.readers, seconds=given.seconds, pause=1))
+        coming = flood(
+            server,
+            key,
+            given.sockets,
+            readers=given.readers,
+            seconds=given.seconds,
+            pause=1,
+            a_second=given.a_second,
+        )
+        outcome = asyncio.run(coming)
         log = server.log.read_text().splitlines()
     sys.stdout.write(json.dumps(report(idle, outcome) | {"log_lines": len(log)}, indent=2) + "\n")
     return 0 if not outcome.held and not outcome.bad else 1

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcp_keys_server.server.http_protocol import Owed
 from mcp_keys_server.server.http_service import http_server, listen
-from mcp_keys_server.server.slow_clients import MOST_AT_A_TURN
+from mcp_keys_server.server.slow_clients import MOST_DROPPED
 
 pytestmark = pytest.mark.anyio
 
@@ -142,15 +142,15 @@ async def received(client: socket.socket) -> bytes:
 async def test_of_very_many_a_few_are_dropped_at_a_turn() -> None:
     async with site() as at:
         with ExitStack() as stack:
-            for _ in range(10 * MOST_AT_A_TURN):
+            for _ in range(10 * MOST_DROPPED):
                 stack.enter_context(closing(await at.connect()))
-            await at.until_connections(10 * MOST_AT_A_TURN)
-            left = [10 * MOST_AT_A_TURN]
+            await at.until_connections(10 * MOST_DROPPED)
+            left = [10 * MOST_DROPPED]
             with anyio.fail_after(20):
                 while left[-1]:
                     await asyncio.sleep(0)
                     left.append(len(at.server.server_state.connections))
-    assert max(before - after for before, after in pairwise(left)) <= MOST_AT_A_TURN
+    assert max(before - after for before, after in pairwise(left)) <= MOST_DROPPED
 
 
 UNFINISHED = {
