@@ -13,7 +13,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle, islice
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
 import anyio.to_thread
@@ -47,20 +49,25 @@ class Outcome:
     slowest_start_seconds: float = 0.0
 
 
-async def run(database: Path, *, operations: int, rounds: int, program: Sequence[str] = PROGRAM) -> Outcome:
-    """So many rounds, evenly among at least so many acknowledged operations; in the end, all are killed once more."""
-    outcome = Outcome()
+async def run(
+    database: Path, *, operations: int, rounds: int, seconds: float = inf, program: Sequence[str] = PROGRAM
+) -> Outcome:
+    """So many rounds, evenly among at least so many acknowledged operations, or fewer of both when the time is over; in
+    the end, all are killed once more.
+    """
+    outcome, until = Outcome(), monotonic() + seconds
     keys = await _first_keys(database, outcome.history)
     with a_killed_server(database, program) as server:
         async with asyncio.TaskGroup() as group:
             users = [HttpUser(user_id, key, lambda: server.port, outcome.history) for user_id, key in keys.items()]
             living = [group.create_task(user.live()) for user in users]
             for number, victim in enumerate(islice(cycle(VICTIMS), rounds), 1):
-                await _until_acknowledged(outcome.history, operations * number // (rounds + 1))
+                if not await _until_acknowledged(outcome.history, operations * number // (rounds + 1), until):
+                    break
                 await anyio.to_thread.run_sync(_kill, server, victim)
                 outcome.killed[victim] += 1
                 tell(f"{number} rounds, {outcome.history.acknowledged} acknowledged, {outcome.history.unknown} unknown")
-            await _until_acknowledged(outcome.history, operations)
+            await _until_acknowledged(outcome.history, operations, until)
             await anyio.to_thread.run_sync(server.end)
             for task in living:
                 task.cancel()
@@ -80,9 +87,11 @@ async def _first_keys(database: Path, history: History) -> dict[str, str]:
     return keys
 
 
-async def _until_acknowledged(history: History, operations: int) -> None:
-    while history.acknowledged < operations:
+async def _until_acknowledged(history: History, operations: int, until: float) -> bool:
+    """Whether they are, or else the time is over."""
+    while history.acknowledged < operations and monotonic() < until:
         await asyncio.sleep(0.005)
+    return history.acknowledged >= operations
 
 
 def _kill(server: KilledServer, victim: Victim) -> None:
@@ -96,11 +105,12 @@ async def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.kills", description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--operations", type=int, default=40_000, help="How many are acknowledged at the least.")
+    parser.add_argument("--seconds", type=float, default=inf, help="When it ends at the latest, and is judged.")
     parser.add_argument("--out", type=Path, help="A file for the figures.")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     database = folder / "keys.db"
-    outcome = await run(database, operations=asked.operations, rounds=asked.rounds)
+    outcome = await run(database, operations=asked.operations, rounds=asked.rounds, seconds=asked.seconds)
     verdict = await judge(database, outcome.history)
     report = {
         "killed": outcome.killed,
