@@ -46,6 +46,10 @@ def test_a_newer_hash_is_what_counts_although_the_older_one_is_not_forgotten_yet
     facts.add(b"another", "x")
     facts.add(b"key", "newer")
     assert facts.fitted_hash(b"key") == "newer"
+    roomier = ProvenFacts(most=4)
+    for key, key_hash in ((b"key", "older"), (b"another", "x"), (b"a third", "x"), (b"key", "newer")):
+        roomier.add(key, key_hash)
+    assert roomier.fitted_hash(b"key") == "newer"
 
 
 @pytest.mark.parametrize(("most", "kept"), [(1, 2), (4, 4), (100, 100)])
