@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcp_keys_server import ApiKey, KeyRecord, RequestedGrant, StoreUnavailableError
 from mcp_keys_server.auth.guard import KeyGuard, principal_of
-from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponses, only_while_open
+from mcp_keys_server.auth.open_responses import CURRENT, Ending, OpenResponse, OpenResponses, only_while_open
 from mcp_keys_server.core.records import Person
 from mcp_keys_server.core.verifier import KeyVerifier
 from mcp_keys_server.server.http_service import listen
@@ -393,6 +393,34 @@ async def test_keys_by_the_hundred_are_looked_at_in_parts(world: World, site: Si
     await site.until_open(60)
     world.disable("ada")
     assert {request.status for request in await ended(asked)} == {401}
+
+
+async def test_a_change_is_looked_at_at_once_where_anything_is_open(world: World) -> None:
+    response = OpenResponse("a prefix", await world.principal())
+    responses = OpenResponses(world.ring.verifier)
+    with responses.changing():
+        assert not responses._opened.is_set()
+    assert not responses._changed.is_set()
+    responses.add(response)
+    with responses.changing():
+        assert responses._opened.is_set()
+    assert responses._changed.is_set()
+    responses.remove(response)
+    assert not responses._opened.is_set()
+
+
+@pytest.mark.parametrize(
+    ("changed_at", "good_at", "now", "may"),
+    [(10, 9, 14, True), (10, 10, 14, True), (10, 11, 14, False), (10, 9, 15, False), (10, 10, 10, True)],
+)
+async def test_a_response_that_ended_its_own_key_may_be_answered_for_a_while_unless_it_was_good_since(
+    world: World, *, changed_at: float, good_at: float, now: float, may: bool
+) -> None:
+    response = OpenResponse("a prefix", await world.principal())
+    response.changed_at, response.good_at = changed_at, good_at
+    assert response.may_answer_yet(now) is may
+    response.changes = 1
+    assert response.may_answer_yet(now)
 
 
 async def test_an_error_of_an_application_stays_its_error(world: World, site: Site) -> None:

@@ -13,6 +13,8 @@ from tests.cli.runs import Run, created
 from tests.databases import Database, SqliteDatabase
 from tests.running_server import PROGRAM, SECONDS_TO_STOP, environment
 
+pytestmark = pytest.mark.long
+
 BRIEFLY = ("bench", "--seconds", "1")
 
 

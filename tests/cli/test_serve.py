@@ -20,6 +20,8 @@ from tests.conftest import KEY
 from tests.databases import Database
 from tests.running_server import ADA, PROGRAM, RunningServer, environment, run, running_server
 
+pytestmark = pytest.mark.long
+
 FORM = "application/x-www-form-urlencoded"
 
 

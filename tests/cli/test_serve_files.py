@@ -15,6 +15,8 @@ from tests.cli.test_serve import ask
 from tests.databases import SqliteDatabase
 from tests.running_server import ADA, RunningServer, running_server
 
+pytestmark = pytest.mark.long
+
 FILES = resource.RLIMIT_NOFILE
 FEW = 160
 SAID = "connections are closed at once"

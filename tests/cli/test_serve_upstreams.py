@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from mcp_keys_server.setting_rules import is_root
 from tests.cli.runs import Run
@@ -16,6 +17,8 @@ from tests.cli.upstream_files import call, configuration, small
 from tests.databases import Database
 from tests.running_server import ADA, RunningServer, running_server
 from tests.server.gateway.programs.child_programs import is_running
+
+pytestmark = pytest.mark.long
 
 REMOTE: Mapping[str, object] = {"url": "https://tickets.example/mcp", "headers": {"X-A": "hunter2hunter2"}}
 

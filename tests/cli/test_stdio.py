@@ -10,6 +10,8 @@ import pytest
 
 from tests.running_server import PROGRAM, environment, run
 
+pytestmark = pytest.mark.long
+
 MALFORMED = "it is mistyped or cut off, or was never made here"
 INITIALIZE = {
     "jsonrpc": "2.0",

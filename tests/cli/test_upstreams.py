@@ -19,6 +19,8 @@ from tests.databases import Database
 from tests.running_server import ADA, running_server
 from tests.running_server import run as run_process
 
+pytestmark = pytest.mark.long
+
 SECRET = "hunter2hunter2"
 
 

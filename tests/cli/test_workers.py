@@ -23,6 +23,8 @@ from mcp_keys_server.server.workers import keep_workers, wait_for_other_threads
 from tests.databases import Database
 from tests.running_server import ADA, PROGRAM, SECONDS_TO_STOP, RunningServer, environment, run, running_server
 
+pytestmark = pytest.mark.long
+
 TWO = ("--workers", "2", *ADA)
 INLINE = {"MCP_KEYS_SECRET_DELIVERY": "inline"}
 

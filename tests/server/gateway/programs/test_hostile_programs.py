@@ -11,7 +11,7 @@ from mcp_keys_server.server.gateway.programs import program_relay
 from tests.server.gateway.served import ERAS, served
 from tests.world import World
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 HOSTILE = str(Path(__file__).with_name("hostile_program.py"))
 MEGABYTE = 1024 * 1024
