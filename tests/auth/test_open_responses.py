@@ -409,6 +409,23 @@ async def test_a_change_is_looked_at_at_once_where_anything_is_open(world: World
     assert not responses._opened.is_set()
 
 
+async def test_nothing_is_looked_at_while_nothing_is_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    responses, looked = OpenResponses(world.ring.verifier, seconds_between_looks=0), asyncio.Event()
+
+    async def look() -> None:
+        looked.set()
+
+    monkeypatch.setattr(responses, "_look", look)
+    looking = asyncio.create_task(responses.keep_looking())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not looked.is_set()
+    responses.add(OpenResponse("a prefix", await world.principal()))
+    await asyncio.wait_for(looked.wait(), 20)
+    looking.cancel()
+    await asyncio.wait([looking])
+
+
 @pytest.mark.parametrize(
     ("changed_at", "good_at", "now", "may"),
     [(10, 9, 14, True), (10, 10, 14, True), (10, 11, 14, False), (10, 9, 15, False), (10, 10, 10, True)],
