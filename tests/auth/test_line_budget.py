@@ -5,6 +5,7 @@ import pytest
 from mcp_keys_server import KeyVerifier, Principal, RequestedGrant, TooBusyError
 from mcp_keys_server.auth import line_budget
 from mcp_keys_server.auth.line_budget import MOST_LINES, SECONDS, LineBudget
+from mcp_keys_server.auth.token_verifier import ApiKeyTokenVerifier
 from mcp_keys_server.settings import Settings
 from tests.server.conftest import client_of, started
 from tests.world import World
@@ -158,3 +159,15 @@ async def test_what_is_introspected_as_inactive_does_not_fill_the_log(
     of_another_alias = f"introspected as inactive: of another alias key_id={other.key_id} asked_by={asker.key_id}"
     assert (len(lines), lines.count(of_another_alias)) == (MOST_LINES, MOST_LINES // 2)
     assert sum("very many user_id=bob" in line for line in caplog.messages) == 1
+
+
+async def test_bad_keys_that_come_through_the_sdk_do_not_fill_the_log(
+    world: World, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    del clock
+    verifier = ApiKeyTokenVerifier(world.ring.verifier, alias="keys")
+    for _ in range(2 * MOST_LINES):
+        assert await verifier.verify_token("forged") is None
+    lines = [line for line in caplog.messages if line.startswith("refused: ")]
+    assert lines[:MOST_LINES] == ["refused: malformed"] * MOST_LINES
+    assert lines[MOST_LINES:] == ["refused: very many bad keys; those of the next 60 seconds are not logged"]
