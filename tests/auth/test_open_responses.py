@@ -409,18 +409,25 @@ async def test_a_change_is_looked_at_at_once_where_anything_is_open(world: World
     assert not responses._opened.is_set()
 
 
-async def test_nothing_is_looked_at_while_nothing_is_open(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    responses, looked = OpenResponses(world.ring.verifier, seconds_between_looks=0), asyncio.Event()
+@pytest.mark.parametrize(("is_open", "seconds_between_looks"), [(False, 0), (True, 3600)])
+async def test_nothing_is_looked_at_while_nothing_is_open_or_it_is_too_soon(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_open: bool, seconds_between_looks: float
+) -> None:
+    responses = OpenResponses(world.ring.verifier, seconds_between_looks=seconds_between_looks)
+    response, looked = OpenResponse("a prefix", await world.principal()), asyncio.Event()
 
     async def look() -> None:
         looked.set()
 
     monkeypatch.setattr(responses, "_look", look)
+    if is_open:
+        responses.add(response)
     looking = asyncio.create_task(responses.keep_looking())
     for _ in range(20):
         await asyncio.sleep(0)
     assert not looked.is_set()
-    responses.add(OpenResponse("a prefix", await world.principal()))
+    responses.add(response)
+    responses.look_soon()
     await asyncio.wait_for(looked.wait(), 20)
     looking.cancel()
     await asyncio.wait([looking])
