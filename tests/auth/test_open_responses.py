@@ -429,6 +429,10 @@ async def test_nothing_is_looked_at_while_nothing_is_open_or_it_is_too_soon(
     responses.add(response)
     responses.look_soon()
     await asyncio.wait_for(looked.wait(), 20)
+    looked.clear()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert looked.is_set() is not is_open  # else it is too soon again
     looking.cancel()
     await asyncio.wait([looking])
 
