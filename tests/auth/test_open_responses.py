@@ -350,7 +350,9 @@ async def test_a_short_trouble_of_the_store_ends_nothing(world: World, site: Sit
     assert request.body == b"more the end"
 
 
-async def test_a_look_that_crashes_or_hangs_ends_them_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_look_that_crashes_or_hangs_ends_them_too(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async def crash(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -364,6 +366,7 @@ async def test_a_look_that_crashes_or_hangs_ends_them_too(world: World, monkeypa
                 patch.setattr(KeyVerifier, "look_again", trouble)
                 asked = site.ask(key, *KINDS)
                 assert_ended(await ended(asked), 503)
+    assert "crashed: the look at open responses" in caplog.messages
 
 
 async def test_a_look_that_hangs_goes_on_no_longer_than_what_is_open_may(
