@@ -412,6 +412,18 @@ async def test_a_change_is_looked_at_at_once_where_anything_is_open(world: World
     assert not responses._opened.is_set()
 
 
+async def test_a_look_may_take_as_long_as_the_last_of_them_may_go_on(world: World) -> None:
+    responses = OpenResponses(world.ring.verifier, seconds_between_looks=7, seconds_without_store=3600)
+    assert 3500 < responses._seconds_to_look() <= 3600
+    principal = await world.principal()
+    older, newer = OpenResponse("a prefix", principal), OpenResponse("a prefix", principal)
+    older.good_at -= 4000
+    responses.add(older)
+    assert responses._seconds_to_look() == 7
+    responses.add(newer)
+    assert 3500 < responses._seconds_to_look() <= 3600
+
+
 @pytest.mark.parametrize(("is_open", "seconds_between_looks"), [(False, 0), (True, 3600)])
 async def test_nothing_is_looked_at_while_nothing_is_open_or_it_is_too_soon(
     world: World, monkeypatch: pytest.MonkeyPatch, *, is_open: bool, seconds_between_looks: float
