@@ -102,7 +102,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "it took too long"
     if isinstance(error, OSError):
-        return error.strerror or str(error)
+        return error.strerror or str(error) or type(error).__name__
     return str(error.args[0]) if error.args else type(error).__name__
 
 
