@@ -1,4 +1,5 @@
 import asyncio
+import ssl
 import sys
 
 import asyncpg
@@ -6,7 +7,8 @@ import pytest
 
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.stores.opening import driver_explained
-from mcp_keys_server.stores.postgres.connecting import reason
+from mcp_keys_server.stores.postgres.connecting import reason, refusal_explained
+from mcp_keys_server.stores.postgres.url import PostgresUrl
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,25 @@ def test_a_driver_that_is_not_there_is_told_how_to_get() -> None:
     ):
         raise ImportError
     assert f"{sys.executable} -m pip install 'mcp-keys-server[postgres]'" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (asyncpg.InvalidPasswordError("no"), "~/.pgpass"),
+        (asyncpg.InvalidAuthorizationSpecificationError("no"), "pg_hba.conf"),
+        (asyncpg.InvalidCatalogNameError("no"), "createdb"),
+        (asyncpg.InsufficientPrivilegeError("no"), "--grant-to ROLE"),
+        (asyncpg.UndefinedTableError("no"), "--grant-to ROLE"),
+        (asyncpg.TargetServerAttributeNotMatched("no"), "name the primary"),
+        (asyncpg.TooManyConnectionsError("no"), "max_connections"),
+        (ssl.SSLError(1, "no"), "sslrootcert"),
+        (ConnectionRefusedError(111, "no"), "see that it runs"),
+    ],
+)
+def test_why_a_database_cannot_be_opened_is_a_sentence_that_says_what_to_do(error: Exception, advice: str) -> None:
+    url = PostgresUrl("postgresql://ada:s3@localhost/keys")
+    with pytest.raises(UnusableDatabaseError) as told, refusal_explained(url):
+        raise error
+    assert str(told.value).startswith("postgresql://ada@localhost/keys cannot be used: no; ")
+    assert advice in str(told.value)
