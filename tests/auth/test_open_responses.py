@@ -412,6 +412,23 @@ async def test_a_change_is_looked_at_at_once_where_anything_is_open(world: World
     assert not responses._opened.is_set()
 
 
+async def test_what_the_store_says_nothing_of_ends_when_that_has_lasted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: str) -> None:
+        raise StoreUnavailableError
+
+    monkeypatch.setattr(world.ring.verifier, "look_again", fail)
+    responses = OpenResponses(world.ring.verifier, seconds_without_store=3600)
+    principal = await world.principal()
+    older, newer = OpenResponse("one", principal), OpenResponse("another", principal)
+    older.good_at -= 3601
+    responses.add(older)
+    responses.add(newer)
+    await responses._look()
+    assert (older.ending, newer.ending) == (Ending.STORE, None)
+
+
 async def test_a_look_may_take_as_long_as_the_last_of_them_may_go_on(world: World) -> None:
     responses = OpenResponses(world.ring.verifier, seconds_between_looks=7, seconds_without_store=3600)
     assert 3500 < responses._seconds_to_look() <= 3600

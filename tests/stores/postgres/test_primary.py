@@ -60,6 +60,23 @@ async def test_where_none_answers_it_is_a_sentence(hung: str, closed: str, monke
                 raise AssertionError
 
 
+async def test_whoever_has_not_answered_is_waited_for_no_longer_once_another_has() -> None:
+    left = asyncio.Event()
+
+    async def say_nothing() -> "Connection[asyncpg.Record]":
+        try:
+            return await asyncio.Future[Connection[asyncpg.Record]]()
+        finally:
+            left.set()
+
+    async def connect() -> "Connection[asyncpg.Record]":
+        return await asyncpg.connect(postgres_url())
+
+    chosen = await first_primary([say_nothing, connect])
+    await asyncio.wait_for(left.wait(), 20)
+    await chosen.close()
+
+
 async def test_of_two_that_answer_at_once_one_is_let_go_of() -> None:
     made: list[Connection[asyncpg.Record]] = []
     both = asyncio.Barrier(2)
