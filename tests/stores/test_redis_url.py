@@ -38,6 +38,7 @@ def test_a_url_is_shown_without_its_password(text: str, shown: str, revealed: st
         "redis://[Hunter2",
         "redis://:Hunt#er2@localhost",
         "redis://localhost/Hunter2",
+        "redis://localhost/0#Hunter2",
         "redis://localhost?password=Hunter2",
         "redis://localhost?Hunter2",
     ],

@@ -1,7 +1,7 @@
 """That whatever there is in a database is moved."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -66,3 +66,15 @@ def test_a_digest_is_of_all_values_in_their_order() -> None:
         other = Digest()
         other.add(other_rows)
         assert other != one
+
+
+def test_rows_are_told_apart_by_their_times_and_bytes_and_not_by_the_database_that_they_are_from() -> None:
+    def digest(*row: object) -> Digest:
+        made = Digest()
+        made.add([row])
+        return made
+
+    noon = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    assert digest("a", noon, b"\1") == digest("a", noon.isoformat(timespec="microseconds"), b"\1")
+    assert digest("a", noon, b"\1") != digest("a", noon + timedelta(microseconds=1), b"\1")
+    assert digest("a", noon, b"\1") != digest("a", noon, b"\2")

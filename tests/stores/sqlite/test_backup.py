@@ -1,5 +1,6 @@
 """A backup, while others write between its steps."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,20 @@ async def test_what_is_written_between_its_steps_neither_delays_a_backup_nor_is_
     assert len(told) > 5
     assert told[-1][0] == told[-1][1]
     assert backup.sql("SELECT user_id FROM users") == [("ada",), ("bob",)]
+
+
+async def test_a_backup_is_in_its_folder_even_when_the_power_goes(
+    sqlite_database: SqliteDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = list[int](), os.fsync
+
+    def noting(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    async with open_world(sqlite_database):
+        pass
+    monkeypatch.setattr(os, "fsync", noting)
+    for replace in (False, True):
+        await back_up(sqlite_database.path, tmp_path / "backup.db", replace=replace, tell=lambda *_: None)
+        assert synced.pop() == tmp_path.stat().st_ino

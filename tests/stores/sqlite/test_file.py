@@ -2,7 +2,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -275,6 +275,15 @@ async def test_a_sqlite_that_is_too_old_is_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(UnusableDatabaseError, match=r"3\.37 or later"):
         async with open_key_ring(tmp_path / "keys.db", bcrypt_cost=CHEAPEST_COST):
             raise AssertionError
+
+
+@pytest.mark.parametrize(("version", "is_too_old"), [((3, 36, 9), True), ((3, 37, 0), False)])
+def test_the_oldest_sqlite_that_does_is_told_from_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, version: tuple[int, int, int], is_too_old: bool
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    with pytest.raises(UnusableDatabaseError) if is_too_old else nullcontext():
+        sqlite_file.prepare(tmp_path / "keys.db")
 
 
 async def test_an_unfinished_beginning_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
