@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 
 from mcp_keys_server import ApiKey, InvalidFieldError, RequestedGrant, StoreUnavailableError
 from mcp_keys_server.asgi import ApiKeyMiddleware
-from mcp_keys_server.auth.token_verifier import ApiKeyTokenVerifier
+from mcp_keys_server.auth.open_responses import CURRENT, OpenResponse
+from mcp_keys_server.auth.token_verifier import ApiKeyTokenVerifier, access_token
 from tests.conftest import KEY
 from tests.world import World
 
@@ -230,3 +231,15 @@ async def listen(http: httpx2.AsyncClient, headers: Mapping[str, str]) -> None:
     # A response that is cut is an assertion of the transport's, which stands in for the closed connection.
     with pytest.raises(AssertionError):
         await http.get(MINE, headers=headers)
+
+
+async def test_a_response_that_is_bound_to_no_endpoint_says_nothing_of_what_its_key_opens(world: World) -> None:
+    _, key = await world.key()
+    principal = await world.ring.verifier.verify(key.reveal())
+    verifier = ApiKeyTokenVerifier(world.ring.verifier, alias="keys")
+    outer = CURRENT.set(OpenResponse(key.prefix, principal))
+    try:
+        assert await verifier.verify_token(key.reveal()) == access_token(principal, "keys")
+        assert await verifier.verify_token("forged") is None
+    finally:
+        CURRENT.reset(outer)
