@@ -243,3 +243,11 @@ async def test_a_response_that_is_bound_to_no_endpoint_says_nothing_of_what_its_
         assert await verifier.verify_token("forged") is None
     finally:
         CURRENT.reset(outer)
+
+
+async def test_a_good_key_that_does_not_open_the_alias_is_a_line_of_the_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    record, key = await world.key(requested=RequestedGrant(aliases=frozenset({"notes"})))
+    assert await ApiKeyTokenVerifier(world.ring.verifier, alias="keys").verify_token(key.reveal()) is None
+    assert f"refused: not opened by this key key_id={record.key_id} user_id=ada" in caplog.messages
