@@ -13,7 +13,9 @@ from tests.faults.history import History
 SECONDS_TO_ANSWER: Final = 60
 """Also while there is no server at all."""
 ONE_STAYS_OF: Final = 20
-"""Of so many keys one is not revoked, and makes the next ones: of one key, only so many claims are taken in an hour."""
+"""Of so many keys one is not revoked, and makes the next ones in the place of the one before it: of one key, only so
+many claims are taken in an hour.
+"""
 ONE_IS_ROTATED_OF: Final = 3
 
 _LENGTH = re.compile(r"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -119,8 +121,8 @@ class HttpUser:
             plaintext = newer
             await self._use(plaintext)
         if self._made >= ONE_STAYS_OF:
-            self._key, self._cookie, self._made = plaintext, "", 0
-            return
+            older, self._key, self._cookie, self._made = self._key, plaintext, "", 0
+            key_id, plaintext = history.handed_over[older], older
         history.perhaps_revoked.add(key_id)
         await self._call("revoke_key", key_id=key_id)
         history.revoked.add(key_id)
