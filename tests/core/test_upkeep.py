@@ -139,3 +139,20 @@ async def test_what_a_revoked_key_made_is_among_the_descendants_of_its_maker(wor
     ended = await world.ring.administration.end_key(first.key_id, reason="x", cascade=True)
     assert [found.key_id for found in ended] == [first.key_id, line[1]]
     assert await world.ring.administration.end_key(first.key_id, reason="x", cascade=True) == ()
+
+
+async def test_a_key_is_ended_without_what_it_made_unless_that_is_asked_for(world: World) -> None:
+    for cascade in (None, False, True):
+        maker, key = await world.key()
+        principal = await world.ring.verifier.verify(key.reveal())
+        child, _ = await world.ring.manager.create_key(principal, name="x", requested=NOTHING_SPECIAL)
+        how = {} if cascade is None else {"cascade": cascade}
+        ended = await world.ring.administration.end_key(maker.key_id, reason=None, **how)
+        assert [each.key_id for each in ended] == [maker.key_id, *([child.key_id] if cascade else [])]
+
+
+async def test_an_event_says_no_more_than_there_is_to_say(world: World) -> None:
+    record, _ = await world.key()
+    await world.ring.administration.disable_key(record.key_id)
+    (entry, *_) = await world.ring.administration.list_events()
+    assert (entry.event.kind, entry.event.detail) == ("key_disabled", "")
