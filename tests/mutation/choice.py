@@ -19,7 +19,11 @@ def tests_for(mutant: Mutant, known: Sequence[Known], package: Path) -> list[str
         fitting = [test for test in known if test.runs(mutant.path, mutant.lines)]
     else:
         users = list(_users(package, mutant.concerns))
-        fitting = [test for test in known if any(test.runs(path, lines) for path, lines in users)] or list(known)[:SOME]
+        fitting = [
+            test
+            for test in known
+            if str(mutant.path) in test.lines or any(test.runs(path, lines) for path, lines in users)
+        ] or list(known)[:SOME]
     chosen, left = [], ENOUGH_SECONDS
     for test in sorted(fitting, key=lambda test: (mutant.path.stem not in test.test, test.seconds)):
         left -= test.seconds

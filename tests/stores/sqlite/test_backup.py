@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.stores.sqlite import backup as sqlite_backup
 from mcp_keys_server.stores.sqlite.backup import back_up
 from tests.databases import SqliteDatabase
@@ -49,3 +50,16 @@ async def test_a_backup_is_in_its_folder_even_when_the_power_goes(
     for replace in (False, True):
         await back_up(sqlite_database.path, tmp_path / "backup.db", replace=replace, tell=lambda *_: None)
         assert synced.pop() == tmp_path.stat().st_ino
+
+
+async def test_a_database_is_never_replaced_by_a_backup_of_it_whatever_it_is_called(
+    sqlite_database: SqliteDatabase, tmp_path: Path
+) -> None:
+    async with open_world(sqlite_database):
+        pass
+    link, twin = tmp_path / "link.db", tmp_path / "twin.db"
+    link.symlink_to(sqlite_database.path)
+    twin.hardlink_to(sqlite_database.path)
+    for to in (sqlite_database.path, link, twin):
+        with pytest.raises(UnusableDatabaseError, match="is the database itself"):
+            await back_up(sqlite_database.path, to, replace=True, tell=lambda *_: None)
