@@ -1,6 +1,7 @@
 """The store on PostgreSQL, for any number of processes on any number of machines."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from mcp_keys_server.core.ledger import Entry
@@ -25,9 +26,10 @@ class PostgresStore(SqlStore):
         if found is None:
             return None
         with trouble_named():
-            at, *record = found
-            behind = max(timedelta(), at - self._connections.clock())
-            return rows.secret_record(tuple(record), behind)
+            at, *row = found
+            record = rows.secret_record(tuple(row))
+            behind = at - self._connections.clock()
+            return replace(record, clock_behind=behind) if behind > timedelta() else record
 
     async def read_secret_in_turn(self, prefix: str) -> SecretRecord | None:
         return await self.read_secret(prefix)

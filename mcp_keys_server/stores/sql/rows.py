@@ -24,18 +24,11 @@ Time = datetime | str
 
 
 @lru_cache(maxsize=10_000)  # the same row always means the same, and most requests read one that was read before
-def secret_record(row: Row, clock_behind: timedelta = timedelta()) -> SecretRecord:
+def secret_record(row: Row) -> SecretRecord:
     key_hash, proof, revoked, disabled, owner_disabled, ends_at, user_id, key_id, *grant = row
     principal = Principal(user_id, key_id, _grant(*grant))
     return SecretRecord(
-        principal,
-        key_hash,
-        bool(revoked),
-        bool(disabled),
-        bool(owner_disabled),
-        _moment_or_none(ends_at),
-        proof,
-        clock_behind,
+        principal, key_hash, bool(revoked), bool(disabled), bool(owner_disabled), _moment_or_none(ends_at), proof
     )
 
 
