@@ -9,7 +9,7 @@ import pytest
 from mcp_keys_server import InvalidApiKeyError, Refusal, UserExistsError
 from mcp_keys_server.core import importer
 from mcp_keys_server.core.changes import Decide
-from mcp_keys_server.core.import_plan import RemarkKind, plan
+from mcp_keys_server.core.import_plan import ImportPlan, RemarkKind, plan
 from mcp_keys_server.core.imported_key import ScopeRule, System
 from mcp_keys_server.core.importer import Importer, ImportReport
 from mcp_keys_server.core.key_store import KeyStore
@@ -401,3 +401,9 @@ async def test_it_is_said_how_far_it_has_come(world: World) -> None:
     steps: list[int] = []
     await Importer(world.ring.store, System.HUB, write=True).take(planned, after_each=steps.append)
     assert sorted(steps) == [2, 3]
+
+
+def test_a_plan_and_a_report_begin_with_nothing() -> None:
+    assert ImportPlan(System.HUB) == ImportPlan(System.HUB, 0, [], [], has_naive_times=False)
+    report = ImportReport(System.HUB, applied=False)
+    assert report == ImportReport(System.HUB, False, 0, 0, 0, 0, 0, ())  # noqa: FBT003 - all of them, in order

@@ -1,6 +1,7 @@
 """Several hosts in one URL."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 
@@ -60,7 +61,9 @@ async def test_where_none_answers_it_is_a_sentence(hung: str, closed: str, monke
                 raise AssertionError
 
 
-async def test_whoever_has_not_answered_is_waited_for_no_longer_once_another_has() -> None:
+async def test_whoever_has_not_answered_is_waited_for_no_longer_once_another_has(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     left = asyncio.Event()
 
     async def say_nothing() -> "Connection[asyncpg.Record]":
@@ -75,6 +78,7 @@ async def test_whoever_has_not_answered_is_waited_for_no_longer_once_another_has
     chosen = await first_primary([say_nothing, connect])
     await asyncio.wait_for(left.wait(), 20)
     await chosen.close()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_of_two_that_answer_at_once_one_is_let_go_of() -> None:

@@ -12,6 +12,7 @@ from mcp_keys_server import StoreUnavailableError
 from mcp_keys_server.stores.sqlite.connections import SqliteConnections
 from mcp_keys_server.stores.sqlite.reserve import RESERVED_BYTES, Reserve
 from mcp_keys_server.stores.sqlite.store import SqliteStore
+from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction
 from tests.databases import SqliteDatabase
 from tests.running_server import PROGRAM, environment
 from tests.world import World
@@ -40,6 +41,20 @@ async def until_it_is_full(world: World) -> None:
 
 def reserve_of(world: World) -> Path:
     return Path(f"{world.address}.reserve")
+
+
+async def test_it_is_kept_when_what_ends_a_key_fails_for_any_other_reason_than_room(sqlite_world: World) -> None:
+    store = sqlite_world.ring.store
+    assert isinstance(store, SqliteStore)
+
+    async def work(transaction: SqliteTransaction) -> None:
+        await transaction.tell_processes()
+        await transaction.fetch("SELECT what_nobody_has")
+
+    with pytest.raises(StoreUnavailableError, match="no such column"):
+        await store._connections.write(work)
+    assert store._connections.reserve.is_whole
+    assert reserve_of(sqlite_world).stat().st_size == RESERVED_BYTES
 
 
 async def test_it_is_given_up_for_what_ends_a_key_and_for_nothing_else(
