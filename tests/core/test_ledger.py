@@ -469,3 +469,7 @@ async def test_the_digest_of_an_entry_is_made_in_one_way_or_else_no_head_that_wa
     event = Event(EventKind.KEY_CREATED, at, "ada", "key_1", Doer("key", "key_2", CLIENT), "name='x'")
     fields = '[8,"key_created","2026-11-29T11:00:00.000000+00:00","ada","key_1","key","key_2","192.0.2.7","name=\'x\'"]'
     assert digest_of(event, Head(7, b"d" * 32)) == hashlib.sha256(b"d" * 32 + fields.encode()).digest()
+
+
+def test_what_happens_has_the_name_that_it_has_in_every_database_there_is() -> None:
+    assert {kind.name.lower() for kind in EventKind} == {kind.value for kind in EventKind}

@@ -41,6 +41,7 @@ def test_a_url_is_shown_without_its_password(text: str, shown: str, revealed: st
         "redis://localhost/0#Hunter2",
         "redis://localhost?password=Hunter2",
         "redis://localhost?Hunter2",
+        "redis://localhost?Hunter2=",
     ],
 )
 def test_what_is_no_such_url_is_refused_without_a_word_of_it(text: str) -> None:

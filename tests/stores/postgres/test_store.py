@@ -352,6 +352,9 @@ async def test_a_key_ends_when_it_does_by_either_clock(database: PostgresDatabas
             await add(store, a_key(number, grant=grant))
             record = await store.read_secret(a_prefix(number))
             assert record is not None
+            in_turn = await store.read_secret_in_turn(a_prefix(number))
+            assert in_turn is not None
+            assert in_turn.principal == record.principal
             is_over = seconds < max(0, ahead)
             assert record.refusal(clock()) is (Refusal.EXPIRED if is_over else None)
 

@@ -38,9 +38,10 @@ async def test_what_is_written_between_its_steps_neither_delays_a_backup_nor_is_
 async def test_a_backup_is_in_its_folder_even_when_the_power_goes(
     sqlite_database: SqliteDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synced, fsync = list[int](), os.fsync
+    synced, descriptors, fsync = list[int](), list[int](), os.fsync
 
     def noting(descriptor: int) -> None:
+        descriptors.append(descriptor)
         synced.append(os.fstat(descriptor).st_ino)
         fsync(descriptor)
 
@@ -50,6 +51,8 @@ async def test_a_backup_is_in_its_folder_even_when_the_power_goes(
     for replace in (False, True):
         await back_up(sqlite_database.path, tmp_path / "backup.db", replace=replace, tell=lambda *_: None)
         assert synced.pop() == tmp_path.stat().st_ino
+        with pytest.raises(OSError, match="Bad file descriptor"):  # and it is closed again
+            os.fstat(descriptors[-1])
 
 
 async def test_a_database_is_never_replaced_by_a_backup_of_it_whatever_it_is_called(

@@ -43,7 +43,9 @@ def reserve_of(world: World) -> Path:
     return Path(f"{world.address}.reserve")
 
 
-async def test_it_is_kept_when_what_ends_a_key_fails_for_any_other_reason_than_room(sqlite_world: World) -> None:
+async def test_it_is_kept_when_what_ends_a_key_fails_for_any_other_reason_than_room(
+    sqlite_world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     store = sqlite_world.ring.store
     assert isinstance(store, SqliteStore)
 
@@ -55,6 +57,7 @@ async def test_it_is_kept_when_what_ends_a_key_fails_for_any_other_reason_than_r
         await store._connections.write(work)
     assert store._connections.reserve.is_whole
     assert reserve_of(sqlite_world).stat().st_size == RESERVED_BYTES
+    assert not [line for line in caplog.messages if "the disk is full" in line]
 
 
 async def test_it_is_given_up_for_what_ends_a_key_and_for_nothing_else(
