@@ -277,6 +277,13 @@ async def test_a_sqlite_that_is_too_old_is_named(tmp_path: Path, monkeypatch: py
             raise AssertionError
 
 
+def test_a_new_database_has_a_write_ahead_log_and_says_whose_it_is(tmp_path: Path) -> None:
+    sqlite_file.prepare(tmp_path / "keys.db")
+    with closing(sqlite3.connect(tmp_path / "keys.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert connection.execute("PRAGMA application_id").fetchone() == (sqlite_file.APPLICATION_ID,)
+
+
 @pytest.mark.parametrize(("version", "is_too_old"), [((3, 36, 9), True), ((3, 37, 0), False)])
 def test_the_oldest_sqlite_that_does_is_told_from_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, version: tuple[int, int, int], is_too_old: bool
