@@ -27,7 +27,7 @@ EVERYDAY = {"auth", "cli", "core", "server", "stores"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who changes something runs those that are not ``long``, in less than two minutes."""
+    """Who changes something runs those that are not ``long``."""
     for item in items:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
         if folder not in EVERYDAY or "postgres" in item.nodeid or "redis" in item.nodeid:
