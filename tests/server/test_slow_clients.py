@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,9 +14,9 @@ import pytest
 import uvicorn
 from starlette.types import Message, Receive, Scope, Send
 
-from mcp_keys_server.server.http_protocol import Owed
+from mcp_keys_server.server.http_protocol import HttpProtocol, Owed
 from mcp_keys_server.server.http_service import http_server, listen
-from mcp_keys_server.server.slow_clients import MOST_DROPPED
+from mcp_keys_server.server.slow_clients import MOST_DROPPED, MOST_LOOKED_AT, SlowClients
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +151,29 @@ async def test_of_very_many_a_few_are_dropped_at_a_turn() -> None:
                     await asyncio.sleep(0)
                     left.append(len(at.server.server_state.connections))
     assert max(before - after for before, after in pairwise(left)) <= MOST_DROPPED
+
+
+class Quiet(HttpProtocol):
+    """A connection that owes nothing, and notes that it was looked at."""
+
+    def __init__(self, looked_at: list[int]) -> None:
+        self._looked_at = looked_at
+
+    def owed(self) -> Iterator[tuple[Owed, int]]:
+        self._looked_at.append(1)
+        return iter(())
+
+
+async def test_of_very_many_some_are_looked_at_at_a_turn() -> None:
+    looked_at = list[int]()
+    connections = [Quiet(looked_at) for _ in range(5 * MOST_LOOKED_AT)]
+    looking = asyncio.create_task(SlowClients(connections, HURRIED).drop())
+    seen = [0]
+    while not looking.done():
+        await asyncio.sleep(0)
+        seen.append(len(looked_at))
+    assert seen[-1] == len(connections)
+    assert max(after - before for before, after in pairwise(seen)) <= MOST_LOOKED_AT
 
 
 UNFINISHED = {
