@@ -270,7 +270,7 @@ async def test_of_a_flood_there_is_one_line_until_its_time_is_over(
     failures = Throttle("failures", RateLimitItemPerMinute(1), world.ring.counters)
     guarded = KeyGuard(Behind(), world.ring.verifier, world.ring.open_responses, failures)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guarded), base_url="http://localhost") as http:
-        for moment in (1_000.0, 1_001.0, 1_002.0, 1_100.0, 1_101.0):
+        for moment in (1_000.0, 1_001.0, 1_002.0, 1_100.0):
             asked_at.append(moment)
             await http.get("/", headers={"X-API-Key": "bad"})
     lines = [line for line in caplog.messages if line.startswith("refused: too many failures client=127.0.0.1; ")]

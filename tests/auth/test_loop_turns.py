@@ -39,15 +39,22 @@ async def test_who_goes_before_their_turn_delays_nobody() -> None:
     assert tasks[1].cancelled()
 
 
-def test_a_loop_that_ended_amid_them_leaves_nobody_waiting() -> None:
-    turns = LoopTurns()
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_loop_that_ended_amid_them_leaves_nobody_waiting(*, cancels: bool) -> None:
+    turns, waiting = LoopTurns(), list[asyncio.Task[None]]()
 
     async def leave_them() -> None:
-        for _ in range(10 * MOST_AT_A_TURN):
-            asyncio.create_task(turns.take())  # noqa: RUF006 - they are to be left
+        waiting.extend(asyncio.create_task(turns.take()) for _ in range(10 * MOST_AT_A_TURN))
         await asyncio.sleep(0)
 
-    asyncio.run(leave_them())
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave_them())
+    if cancels:
+        for task in waiting:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(waiting))
+    loop.set_exception_handler(lambda *_: None)  # which would be told that some were left
+    loop.close()
     asyncio.run(asyncio.wait_for(turns.take(), 60))
 
 
