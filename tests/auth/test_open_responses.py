@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from time import monotonic
 
 import anyio
 import httpx2
@@ -427,6 +428,43 @@ async def test_what_the_store_says_nothing_of_ends_when_that_has_lasted(
     responses.add(newer)
     await responses._look()
     assert (older.ending, newer.ending) == (Ending.STORE, None)
+
+
+async def test_a_look_that_finds_it_good_counts_anew_how_long_it_may_go_on_without_the_store(world: World) -> None:
+    _, key = await world.key()
+    responses = OpenResponses(world.ring.verifier, seconds_without_store=3600)
+    principal = await world.ring.verifier.verify(key.reveal())
+    response = OpenResponse(key.prefix, principal)
+    response.good_at -= 3601
+    responses.add(response)
+    await responses._look()
+    world.sql("ALTER TABLE secrets RENAME TO gone")
+    await responses._look()
+    assert response.ending is None
+
+
+async def test_what_was_not_entered_by_an_alias_goes_on_whatever_its_key_opens(world: World) -> None:
+    _, key = await world.key(requested=RequestedGrant(aliases=frozenset({"other"})))
+    responses = OpenResponses(world.ring.verifier)
+    principal = await world.ring.verifier.verify(key.reveal())
+    anywhere, entered = OpenResponse(key.prefix, principal), OpenResponse(key.prefix, principal)
+    entered.alias = "keys"
+    responses.add(anywhere)
+    responses.add(entered)
+    await responses._look()
+    assert (anywhere.ending, entered.ending) == (None, Ending.ENDPOINT)
+
+
+async def test_what_ended_its_own_key_may_be_answered_although_the_store_was_away_for_long_before(world: World) -> None:
+    record, key = await world.key()
+    responses = OpenResponses(world.ring.verifier, seconds_without_store=3600)
+    response = OpenResponse(key.prefix, await world.ring.verifier.verify(key.reveal()))
+    response.good_at -= 3601
+    response.changed_at = monotonic()
+    responses.add(response)
+    await world.ring.administration.revoke_key(record.key_id, reason=None)
+    await responses._look()
+    assert response.ending is None
 
 
 async def test_a_look_may_take_as_long_as_the_last_of_them_may_go_on(world: World) -> None:

@@ -239,7 +239,9 @@ async def test_a_response_that_is_bound_to_no_endpoint_says_nothing_of_what_its_
     verifier = ApiKeyTokenVerifier(world.ring.verifier, alias="keys")
     outer = CURRENT.set(OpenResponse(key.prefix, principal))
     try:
-        assert await verifier.verify_token(key.reveal()) == access_token(principal, "keys")
+        token = await verifier.verify_token(key.reveal())
+        assert token == access_token(principal, "keys")
+        assert token.claims == {"iss": "urn:mcp-keys:ada/keys"}  # of which the SDK binds sessions to "iss" only
         assert await verifier.verify_token("forged") is None
     finally:
         CURRENT.reset(outer)
