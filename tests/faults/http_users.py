@@ -5,9 +5,12 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from mcp_keys_server import RequestedGrant, open_key_ring
+from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from tests.faults.history import History
 
 SECONDS_TO_ANSWER: Final = 60
@@ -54,14 +57,20 @@ class Line:
             raise NoAnswerError from error
 
     async def _post(self, path: str, body: str, headers: Mapping[str, str]) -> Answer:
-        reader, writer = await self._connected()
-        fields = {"host": f"127.0.0.1:{self._port()}", **headers, "content-length": f"{len(body)}"}
-        lines = (f"{name}: {value}" for name, value in fields.items())
-        writer.write("\r\n".join([f"POST {path} HTTP/1.1", *lines, "", body]).encode())
+        reader = await self.send(path, body, headers)
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = _LENGTH.search(head)
         content = await reader.readexactly(int(length[1]) if length else 0)
         return Answer(int(head.split(" ", 2)[1]), head, content.decode())
+
+    async def send(self, path: str, body: str, headers: Mapping[str, str], *, all_but: int = 0) -> asyncio.StreamReader:
+        """A request, but for so many bytes at its end; what is read is the answer."""
+        reader, writer = await self._connected()
+        fields = {"host": f"127.0.0.1:{self._port()}", **headers, "content-length": f"{len(body)}"}
+        lines = (f"{name}: {value}" for name, value in fields.items())
+        request = "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", body]).encode()
+        writer.write(request[: len(request) - all_but])
+        return reader
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is not None and (self._streams[0].at_eof() or self._streams[0].exception()):
@@ -77,6 +86,19 @@ class Line:
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
+
+
+async def first_keys(database: Path, users: int, history: History) -> dict[str, str]:
+    """Of so many new users each has a key, by whose user ids they are."""
+    keys = {}
+    async with open_key_ring(database, bcrypt_cost=CHEAPEST_COST) as ring:
+        for number in range(users):
+            user = await ring.administration.add_user(f"user{number}")
+            made, key = await ring.administration.create_key(user.user_id, name="first", requested=RequestedGrant())
+            history.created.add(made.key_id)
+            history.handed_over[key.reveal()] = made.key_id
+            keys[user.user_id] = key.reveal()
+    return keys
 
 
 class HttpUser:
@@ -173,9 +195,13 @@ class HttpUser:
         return content
 
     async def _post_call(self, line: Line, key: str, tool: str, **arguments: object) -> Answer:
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+        return await line.post(*self._request(key, "tools/call", name=tool, arguments=arguments))
+
+    def _request(self, key: str, method: str, **params: object) -> tuple[str, str, dict[str, str]]:
+        """Path, body and header fields."""
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         headers = {"x-api-key": key, "accept": "application/json", "content-type": "application/json"}
-        return await line.post(f"/u/{self._user_id}/keys/mcp", json.dumps(body), headers)
+        return f"/u/{self._user_id}/keys/mcp", json.dumps(body), headers
 
     def _failed(self, what: str, answer: Answer) -> NoAnswerError:
         """An answer that is neither yes nor no; and, unless it is that the database does not answer, a failure."""

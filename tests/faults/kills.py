@@ -20,10 +20,8 @@ from typing import Final
 
 import anyio.to_thread
 
-from mcp_keys_server import RequestedGrant, open_key_ring
-from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from tests.faults.history import History
-from tests.faults.http_users import HttpUser
+from tests.faults.http_users import HttpUser, first_keys
 from tests.faults.judging import judge
 from tests.faults.killed_server import KilledServer, Victim, a_killed_server
 from tests.faults.report import give, tell
@@ -56,7 +54,7 @@ async def run(
     the end, all are killed once more.
     """
     outcome, until = Outcome(), monotonic() + seconds
-    keys = await _first_keys(database, outcome.history)
+    keys = await first_keys(database, USERS, outcome.history)
     with a_killed_server(database, program) as server:
         async with asyncio.TaskGroup() as group:
             users = [HttpUser(user_id, key, lambda: server.port, outcome.history) for user_id, key in keys.items()]
@@ -73,18 +71,6 @@ async def run(
                 task.cancel()
         outcome.slowest_start_seconds = round(server.slowest_start, 2)
     return outcome
-
-
-async def _first_keys(database: Path, history: History) -> dict[str, str]:
-    keys = {}
-    async with open_key_ring(database, bcrypt_cost=CHEAPEST_COST) as ring:
-        for number in range(USERS):
-            user = await ring.administration.add_user(f"user{number}")
-            made, key = await ring.administration.create_key(user.user_id, name="first", requested=RequestedGrant())
-            history.created.add(made.key_id)
-            history.handed_over[key.reveal()] = made.key_id
-            keys[user.user_id] = key.reveal()
-    return keys
 
 
 async def _until_acknowledged(history: History, operations: int, until: float) -> bool:
