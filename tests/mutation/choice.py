@@ -14,7 +14,7 @@ SOME = 100
 """So many are tried when nothing tells which."""
 
 
-def tests_for(mutant: Mutant, known: Sequence[Known], package: Path) -> list[str]:
+def tests_for(mutant: Mutant, known: Sequence[Known], package: Path) -> list[Known]:
     if mutant.function is not None:
         fitting = [test for test in known if test.runs(mutant.path, mutant.lines)]
     else:
@@ -29,7 +29,7 @@ def tests_for(mutant: Mutant, known: Sequence[Known], package: Path) -> list[str
         left -= test.seconds
         if left < 0:
             break
-        chosen.append(test.test)
+        chosen.append(test)
     return chosen
 
 

@@ -12,7 +12,7 @@ from types import CodeType, ModuleType
 import pytest
 
 from tests.mutation.mutants import Mutant
-from tests.mutation.suite import NOTICED
+from tests.mutation.suite import NOTICED, Known
 
 OPTIONS = (
     "-q",
@@ -34,7 +34,7 @@ def import_what_others_made() -> None:
         del sys.modules[name]
 
 
-def notices(mutant: Mutant, module: str, tests: Sequence[str]) -> int:
+def notices(mutant: Mutant, module: str, tests: Sequence[Known]) -> int:
     """In a fork of a process that has not imported the package: whether one of the tests fails."""
     sys.meta_path.insert(0, _Finder(mutant, module))
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - it is no file
@@ -42,7 +42,7 @@ def notices(mutant: Mutant, module: str, tests: Sequence[str]) -> int:
         os.dup2(nowhere.fileno(), 2)
 
     def fail() -> bool:
-        return pytest.main([*OPTIONS, *tests]) != pytest.ExitCode.OK
+        return pytest.main([*OPTIONS, *(each.test for each in tests)]) != pytest.ExitCode.OK
 
     return NOTICED if fail() and fail() else 0  # on a machine that is busy a test may fail by itself
 

@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import signal
 import tempfile
 import time
 from collections import defaultdict
@@ -18,6 +19,9 @@ from tests.mutation.forks import BROKE_DOWN, in_forks
 from tests.mutation.mutants import Mutant
 
 NOTICED = 1
+SECONDS_TO_WAIT = 20.0
+"""For one test, beside so many times as long as it takes of the processor: who only waits for longer hangs."""
+TIMES_AS_LONG = 10
 
 Held = dict[tuple[str, str], list[FunctionType]]
 
@@ -70,15 +74,19 @@ class Suite:
             running.stop()
         return 0
 
-    def notices(self, mutant: Mutant, tests: Sequence[str]) -> int:
-        """In a fork: whether one of the tests fails."""
+    def notices(self, mutant: Mutant, tests: Sequence[Known]) -> int:
+        """In a fork: whether one of the tests fails. One that hangs ends the process."""
         if not _exchange(mutant, self._held):
             return BROKE_DOWN
         return NOTICED if any(self._fails(test) for test in tests) else 0
 
-    def _fails(self, test: str) -> bool:
+    def _fails(self, test: Known) -> bool:
         """Twice: on a machine that is busy a test may fail by itself."""
-        return self._runs_well(test) is None and self._runs_well(test) is None
+        for _ in range(2):
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_WAIT + TIMES_AS_LONG * test.seconds)
+            if self._runs_well(test.test) is not None:
+                return False
+        return True
 
     def _runs_well(self, name: str) -> float | None:
         """How long a test takes of the processor; None: it fails."""

@@ -66,11 +66,11 @@ class Trials:
         ):
             yield mutant, self._outcome(mutant, code, chosen[mutant])
 
-    def _chosen(self, mutants: Sequence[Mutant]) -> dict[Mutant, list[str]]:
+    def _chosen(self, mutants: Sequence[Mutant]) -> dict[Mutant, list[Known]]:
         known = [Known(**about) for about in _lines(self.known)]
         return {mutant: tests_for(mutant, known, self.package) for mutant in mutants}
 
-    def _outcome(self, mutant: Mutant, code: int | None, tests: Sequence[str]) -> str:
+    def _outcome(self, mutant: Mutant, code: int | None, tests: Sequence[Known]) -> str:
         named = {None: "timed out", NOTICED: "killed", BROKE_DOWN: "broke down"}
         outcome = named.get(code, "survived") if tests else "survived"
         if outcome in ("survived", "timed out"):
