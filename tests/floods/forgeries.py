@@ -1,11 +1,15 @@
 """Keys that are not good, of every kind that somebody can send very many of."""
 
+import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mcp_keys_server.core.api_key import RANDOM_BYTES, KeyMint
+
+IMPORTED = re.compile(r"mhu_[A-Za-z0-9_-]{43}")
+"""The shape of an imported key, which has no checksum."""
 
 
 class Kind(StrEnum):
@@ -54,3 +58,27 @@ class Loot:
                 return self.revoked[number % len(self.revoked)]
             case Kind.IMPORTED:
                 return f"mhu_{self.imported_prefixes[number % len(self.imported_prefixes)]}{rest}"
+
+
+def malformed(plaintext: str, count: int) -> Iterator[str]:
+    """About so many strings that are nearly this key, and have the shape of none."""
+    return (one for one in (_spoilt(plaintext, number) for number in range(count)) if not IMPORTED.fullmatch(one))
+
+
+def _spoilt(plaintext: str, number: int) -> str:
+    """Cut, lengthened, or with one character exchanged."""
+    position = number % len(plaintext)
+    character = chr(0 if number % 7 == 0 else number % 0x10FFFF)
+    match number % 4:
+        case 0:
+            return plaintext[:position]
+        case 1:
+            return plaintext + character * (number % 50 + 1)
+        case 2:
+            return (
+                plaintext[:position]
+                + ("!" if plaintext[position] == character else character)
+                + plaintext[position + 1 :]
+            )
+        case _:
+            return character + plaintext
