@@ -89,7 +89,7 @@ async def test_without_it_others_count_and_with_it_it_counts_again(
             assert otherwise.asked == ["b", "c", "d"]
     told = [record.getMessage() for record in caplog.records if record.name == redis_counters.__name__]
     assert len(told) == 2
-    assert told[0].startswith(f"limits are not counted in {url} until it answers: ")
+    assert told[0].startswith(f"limits are not counted in {url} until it answers: Error 111 connecting to ")
     assert told[1] == f"{url} answers again"
 
 

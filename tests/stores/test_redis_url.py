@@ -20,6 +20,7 @@ def test_a_url_is_shown_without_its_password(text: str, shown: str, revealed: st
     url = RedisUrl(text)
     assert (str(url), repr(url), url.reveal()) == (shown, f"RedisUrl({shown})", revealed)
     assert (url == RedisUrl(text), hash(url) == hash(RedisUrl(text)), url == text) == (True, True, False)
+    assert url != RedisUrl("redis://elsewhere")
     with pytest.raises(TypeError, match="never pickled or copied"):
         copy.copy(url)
 

@@ -98,7 +98,6 @@ def _connect(path: Path, *, mode: str) -> sqlite3.Connection:
         uri=True,
         isolation_level=None,
         timeout=SECONDS_TO_WAIT_FOR_A_WRITER,
-        check_same_thread=False,
     )
 
 

@@ -37,6 +37,25 @@ async def test_a_write_whose_caller_has_gone_goes_on_and_is_forgotten_whatever_b
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_whoever_closes_waits_for_the_writes_that_have_begun() -> None:
+    writes, go_on, ended = Writes(), asyncio.Event(), list[str]()
+
+    async def write() -> None:
+        await go_on.wait()
+        ended.append("a write")
+
+    async def close() -> None:
+        await writes.finish()
+        ended.append("the database")
+
+    writing, closing = asyncio.create_task(writes.run(write())), asyncio.create_task(close())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(writing, closing)
+    assert ended == ["a write", "the database"]
+
+
 async def test_who_watches_is_told_of_changes_of_this_process_and_of_others() -> None:
     told = list[str]()
 

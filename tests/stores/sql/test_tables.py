@@ -66,6 +66,7 @@ def test_a_digest_is_of_all_values_in_their_order() -> None:
         other = Digest()
         other.add(other_rows)
         assert other != one
+    assert one != "something else"
 
 
 def test_rows_are_told_apart_by_their_times_and_bytes_and_not_by_the_database_that_they_are_from() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcp_keys_server import StoreUnavailableError
-from mcp_keys_server.stores.sqlite.connections import SqliteConnections
+from mcp_keys_server.stores.sqlite.connections import SqliteConnections, open_connections
 from mcp_keys_server.stores.sqlite.reserve import RESERVED_BYTES, Reserve
 from mcp_keys_server.stores.sqlite.store import SqliteStore
 from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction
@@ -41,6 +41,12 @@ async def until_it_is_full(world: World) -> None:
 
 def reserve_of(world: World) -> Path:
     return Path(f"{world.address}.reserve")
+
+
+async def test_it_is_kept_as_soon_as_a_database_is_opened(sqlite_world: World) -> None:
+    reserve_of(sqlite_world).unlink()
+    async with open_connections(Path(sqlite_world.address)):
+        assert reserve_of(sqlite_world).stat().st_size == RESERVED_BYTES
 
 
 async def test_it_is_kept_when_what_ends_a_key_fails_for_any_other_reason_than_room(

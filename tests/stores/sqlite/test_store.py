@@ -85,6 +85,25 @@ async def test_a_failed_write_leaves_no_half_of_itself_to_the_next(world: World)
         assert other.execute("SELECT count(*) FROM keys").fetchone() == (1,)
 
 
+async def test_what_a_failed_rollback_has_left_is_taken_back_before_the_next_write(world: World) -> None:
+    async with open_connections(Path(world.address)) as connections:
+        await connections._writer.execute("BEGIN IMMEDIATE")
+        await connections._writer.execute("INSERT INTO users (user_id, created_at) VALUES ('left', 'now')")
+        await SqliteStore(connections).record_use({})
+    assert world.sql("SELECT count(*) FROM users") == [(2,)]
+
+
+async def test_the_database_itself_refuses_what_refers_to_nothing(world: World) -> None:
+    async def work(transaction: SqliteTransaction) -> None:
+        await transaction.fetch("UPDATE keys SET user_id = 'nobody'")
+
+    _, key_id = await world_reads(world)
+    async with open_connections(Path(world.address)) as connections:
+        with pytest.raises(StoreUnavailableError, match="FOREIGN KEY constraint failed"):
+            await connections.write(work)
+    assert world.sql("SELECT key_id, user_id FROM keys") == [(key_id, "ada")]
+
+
 async def test_what_was_begun_is_finished_before_the_database_is_closed(world: World) -> None:
     _, key_id = await world_reads(world)
     async with open_connections(Path(world.address)) as connections:
