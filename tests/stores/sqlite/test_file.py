@@ -270,11 +270,18 @@ async def test_a_path_that_can_be_none_is_named() -> None:
             raise AssertionError
 
 
-async def test_a_sqlite_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_a_sqlite_that_is_too_old_is_named_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    path = tmp_path / "data" / "keys.db"
+    if is_there:
+        sqlite_file.prepare(path)
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 31, 1))
     with pytest.raises(UnusableDatabaseError, match=r"3\.37 or later"):
-        async with open_key_ring(tmp_path / "keys.db", bcrypt_cost=CHEAPEST_COST):
+        async with open_key_ring(path, bcrypt_cost=CHEAPEST_COST):
             raise AssertionError
+    assert path.parent.exists() is is_there
 
 
 def test_a_new_database_has_a_write_ahead_log_and_says_whose_it_is(tmp_path: Path) -> None:

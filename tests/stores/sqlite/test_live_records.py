@@ -59,6 +59,15 @@ async def test_within_a_turn_the_file_is_looked_at_once_and_in_the_next_one_anew
     assert await is_disabled_in_turn(world, key.prefix)
 
 
+async def test_what_nobody_has_changed_is_not_read_again_in_the_next_turn(world: World) -> None:
+    _, key = await world.key()
+    records = []
+    for _ in range(3):
+        records.append(await world.ring.store.read_secret_in_turn(key.prefix))
+        await asyncio.sleep(0)
+    assert records[2] is records[1] is records[0] is not None
+
+
 async def test_what_the_loop_hears_to_be_committed_is_seen_however_busy_it_is(
     world: World, other: sqlite3.Connection
 ) -> None:
