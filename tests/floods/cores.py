@@ -3,6 +3,9 @@
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Final
+
+LOWEST_PRIORITY: Final = 19
 
 
 def halves() -> tuple[Collection[int], Collection[int]]:
@@ -23,3 +26,8 @@ def on(cores: Collection[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def yield_to_others() -> None:
+    """From now on: for a flood that shares a core with those whose waiting is measured, who would wait for it."""
+    os.nice(LOWEST_PRIORITY)

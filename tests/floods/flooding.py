@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from itertools import cycle
 from typing import TypedDict
 
+from tests.floods.cores import yield_to_others
 from tests.floods.talking import Talk, request
 
 
@@ -23,6 +24,8 @@ class Job(TypedDict):
     connections: int
     seconds: float
     at_least: int
+    yields: bool
+    """It does so to whoever else needs its core."""
 
 
 class Answered(TypedDict):
@@ -60,6 +63,8 @@ class Flood:
 
 def main() -> None:
     job: Job = json.loads(sys.stdin.readline())
+    if job["yields"]:
+        yield_to_others()
     sys.stdout.write(json.dumps(asyncio.run(Flood(job).run())) + "\n")
 
 

@@ -88,9 +88,19 @@ class Report:
 
 
 async def flood(
-    server: RunningServer, scene: Scene, kind: Kind, *, connections: int, seconds: float, at_least: int = 1
+    server: RunningServer,
+    scene: Scene,
+    kind: Kind,
+    *,
+    connections: int,
+    seconds: float,
+    at_least: int = 1,
+    yields: bool = False,
 ) -> Report:
-    """What happens beside a flood of this kind. The scene's last cold key is used after it."""
+    """What happens beside a flood of this kind. The scene's last cold key is used after it.
+
+    Where the server has cores of its own, the flood yields to those who are measured, who would else wait for it.
+    """
     report, port = Report(kind, connections), urlsplit(server.base_url).port or 0
     async with Talk(port) as warm, Talk(port) as victim:
         for key in scene.warm:
@@ -106,6 +116,7 @@ async def flood(
             "connections": connections,
             "seconds": seconds,
             "at_least": at_least,
+            "yields": yields,
         }
         async with _flooding(job) as answered, asyncio.TaskGroup() as people:
             people.create_task(_keep_asking(report.warm, warm, scene.warm, answered))
@@ -208,7 +219,9 @@ def main() -> int:
                 with on(of_others), ExitStack() as stack:
                     with on(of_the_server):
                         server = stack.enter_context(running_server(database, **settings))
-                    going = flood(server, scene, kind, connections=connections, seconds=asked.seconds)
+                    going = flood(
+                        server, scene, kind, connections=connections, seconds=asked.seconds, yields=asked.apart
+                    )
                     report = asyncio.run(going)
             sys.stdout.write(row(report))
             sys.stdout.flush()

@@ -27,7 +27,7 @@ from mcp_keys_server import RequestedGrant, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.server.file_limit import raise_file_limit
 from tests.databases import Database, SqliteDatabase
-from tests.floods.cores import halves, on
+from tests.floods.cores import halves, on, yield_to_others
 from tests.floods.scene import NOT_MEASURED
 from tests.running_server import ADA, PROGRAM, RunningServer, running_server
 
@@ -144,9 +144,10 @@ async def flood(
     seconds: float,
     pause: float = 0.5,
     a_second: float = inf,
+    yields: bool = False,
 ) -> Outcome:
     """So many slow clients of all kinds, who come so many a second at the most, for as long as the server holds any of
-    them, and for so long at the most.
+    them, and for so long at the most. Where the server has cores of its own, they yield to the client in good order.
 
     The key is that of a client in good order, who is another user: the slow ones hold calls of theirs open.
     """
@@ -159,6 +160,8 @@ async def flood(
     begun = monotonic()
     try:
         async with calling({"port": port, "user": GOOD_USER, "key": key}, outcome):
+            if yields:
+                yield_to_others()
             for first in range(0, len(clients), AT_ONCE):
                 await asyncio.gather(*(connect(client, port) for client in clients[first : first + AT_ONCE]))
                 await asyncio.sleep(begun + first / a_second - monotonic())
@@ -244,6 +247,7 @@ def main(arguments: Sequence[str]) -> int:
             seconds=given.seconds,
             pause=1,
             a_second=given.a_second,
+            yields=given.apart,
         )
         outcome = asyncio.run(coming)
         log = server.log.read_text().splitlines()
