@@ -16,11 +16,9 @@ import asyncpg
 import pytest
 
 from mcp_keys_server.stores.postgres.url import PostgresUrl
-from tests.postgres_server import PROGRAMS, a_postgres_server
+from tests.postgres_server import POSTGRES_URL, PROGRAMS, a_postgres_server
 
 Result = TypeVar("Result")
-
-POSTGRES_URL = "MCP_KEYS_TEST_POSTGRES_URL"
 
 
 def has_postgres() -> bool:

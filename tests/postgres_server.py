@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 SECONDS_TO_START = 60
+POSTGRES_URL = "MCP_KEYS_TEST_POSTGRES_URL"
+"""A variable of the environment: a database for schemas of tests."""
 
 
 def _programs() -> Path | None:

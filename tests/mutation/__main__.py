@@ -2,17 +2,20 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.survivors import unexplained
 from tests.mutation.trials import Outcomes, Trials
+from tests.postgres_server import POSTGRES_URL, PROGRAMS, a_postgres_server
 
 TESTS = ["tests/core", "tests/auth", "tests/stores", "tests/test_asgi.py", "tests/cli/test_import.py"]
 
@@ -26,13 +29,24 @@ def main() -> int:
     if asked.again:
         lived = {name for _, name, outcome in json.loads(asked.again.read_text()) if outcome == "survived"}
         mutants = [mutant for mutant in mutants if mutant.name in lived]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, a_server_for_all():
         known, told = asked.known or Path(folder) / "known", Path(folder) / "told"
         tests = [*asked.tests, "-k", asked.keyword]
         outcomes = Trials(Path(spec.origin).parent, tests, asked.jobs, known, told).hold(mutants)
     if asked.out:
         asked.out.write_text(json.dumps([[*key, outcome] for key, outcome in sorted(outcomes.items())], indent=0))
     return _report(outcomes, mutants, only_some=bool(asked.match or asked.again))
+
+
+@contextmanager
+def a_server_for_all() -> Iterator[None]:
+    """Or each process would have a PostgreSQL of its own, which goes on when that is killed."""
+    if PROGRAMS is None or POSTGRES_URL in os.environ:
+        yield
+        return
+    with a_postgres_server() as server:
+        os.environ[POSTGRES_URL] = server.url()
+        yield
 
 
 def _asked() -> argparse.Namespace:

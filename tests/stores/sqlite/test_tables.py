@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_keys_server.stores.sqlite.tables import open_snapshot, open_target
+from mcp_keys_server.stores.sqlite.tables import SqliteTables, open_snapshot, open_target
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -22,10 +22,13 @@ async def test_a_snapshot_is_of_the_moment_in_which_it_is_opened(world: World) -
 
 
 async def test_of_what_failed_nothing_is_left_to_the_next_transaction(world: World) -> None:
+    async def fail(tables: SqliteTables) -> None:
+        async with tables.transaction():
+            await tables.fetch("INSERT INTO users (user_id, created_at) VALUES ('left', 'now')")
+            raise ZeroDivisionError
+
     async with open_target(Path(world.address)) as tables:
         with pytest.raises(ZeroDivisionError):
-            async with tables.transaction():
-                await tables.fetch("INSERT INTO users (user_id, created_at) VALUES ('left', 'now')")
-                raise ZeroDivisionError
+            await fail(tables)
         async with tables.transaction():
             assert await tables.fetch(USERS) == [(2,)]
