@@ -72,11 +72,12 @@ def test_a_terminal_shows_how_far_it_is(database: Database, tmp_path: Path) -> N
         (("", "x.db"), (2, "database (or MCP_KEYS_DATABASE): the path of a file, or a URL")),
         (("OURS", "postgresql://h/d?schema=A"), (2, "its schema: a lower-case name")),
         (("nowhere.db", "x.db"), (1, "does not exist")),
+        (("nowhere.db", "OURS"), (1, "nowhere.db does not exist")),
         (("OURS", "OURS"), (1, "cannot be copied into itself")),
         (("OURS", "postgresql://nobody@127.0.0.1:9/x"), (1, "cannot be used: ")),
         (("postgresql://nobody:passw0rd@127.0.0.1:9/x", "x.db"), (1, "cannot be used: ")),
     ],
-    ids=["no source", "no target", "not there", "itself", "no answer", "no answer of the source"],
+    ids=["no source", "no target", "not there", "not there, but a target", "itself", "no answer", "no answer of the source"],
 )
 def test_what_cannot_be_copied_is_a_sentence(
     run: Run, database: Database, tmp_path: Path, places: tuple[str, str], said: tuple[int, str]
