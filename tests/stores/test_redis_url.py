@@ -14,6 +14,11 @@ from mcp_keys_server.stores.redis_url import RedisUrl
         ("valkey://ada:Hunter2@cache", "valkey://ada@cache", "redis://ada:Hunter2@cache"),
         ("valkeys://ada:Hunter2@cache/", "valkeys://ada@cache/", "rediss://ada:Hunter2@cache/"),
         ("rediss://[::1]/0?ssl_ca_certs=/ca.pem", "rediss://[::1]/0", "rediss://[::1]/0?ssl_ca_certs=/ca.pem"),
+        (
+            "rediss://cache?ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
+            "rediss://cache",
+            "rediss://cache?ssl_certfile=/c.pem&ssl_keyfile=/k.pem",
+        ),
     ],
 )
 def test_a_url_is_shown_without_its_password(text: str, shown: str, revealed: str) -> None:
