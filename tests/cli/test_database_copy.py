@@ -77,7 +77,7 @@ def test_a_terminal_shows_how_far_it_is(database: Database, tmp_path: Path) -> N
         (("OURS", "postgresql://nobody@127.0.0.1:9/x"), (1, "cannot be used: ")),
         (("postgresql://nobody:passw0rd@127.0.0.1:9/x", "x.db"), (1, "cannot be used: ")),
     ],
-    ids=["no source", "no target", "not there", "not there, but a target", "itself", "no answer", "no answer of the source"],
+    ids=["no source", "no target", "not there", "only the target", "itself", "no answer", "no answer of the source"],
 )
 def test_what_cannot_be_copied_is_a_sentence(
     run: Run, database: Database, tmp_path: Path, places: tuple[str, str], said: tuple[int, str]
