@@ -367,6 +367,14 @@ async def test_many_writers_at_once_all_get_their_turn(store: KeyStore, other_ri
     assert len(await store.list_all_keys(None, include_ended=True, now=NOON)) == 100
 
 
+async def test_what_is_done_for_many_people_at_once_has_one_ledger(world: World, other_ring: KeyRing) -> None:
+    before = await world.ring.administration.verify_events()
+    rings = (world.ring.administration, other_ring.administration)
+    await asyncio.gather(*(rings[number % 2].add_user(f"user{number}") for number in range(40)))
+    after = await world.ring.administration.verify_events()
+    assert after.number - before.number == 40
+
+
 async def test_what_is_decided_in_many_processes_at_once_is_decided_one_after_the_other(
     store: KeyStore, other_ring: KeyRing
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 import anyio
 import asyncpg
@@ -245,6 +246,31 @@ async def test_a_statement_that_waits_for_another_program_for_too_long_is_given_
             with pytest.raises(StoreUnavailableError, match="lock timeout"):
                 await PostgresStore(connections).list_users()
         assert len(await PostgresStore(connections).list_users()) == 2
+
+
+async def test_a_connection_that_took_too_long_is_given_up_at_once(database: PostgresDatabase) -> None:
+    async def take_too_long(connections: PostgresConnections) -> None:
+        async with connections._connection():
+            raise TimeoutError
+
+    async with opened(database) as connections:
+        before = connections._pool.get_size()
+        with pytest.raises(TimeoutError):
+            await take_too_long(connections)
+        assert connections._pool.get_size() == before - 1
+
+
+async def test_whoever_cannot_look_keys_up_is_not_ready(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: str) -> NoReturn:
+        raise ConnectionResetError
+
+    async with opened(database) as connections:
+        await connections.check()
+        monkeypatch.setattr(connections.lookups, "look_up", fail)
+        with pytest.raises(StoreUnavailableError):
+            await connections.check()
 
 
 async def test_of_two_writes_that_wait_for_each_other_both_are_made(world: World) -> None:
