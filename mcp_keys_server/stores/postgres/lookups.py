@@ -54,6 +54,8 @@ class PostgresLookups:
         Raises:
             StoreUnavailableError: PostgreSQL does not answer.
         """
+        if self._is_closed:
+            raise trouble(ConnectionError(_CLOSING))
         if self._is_asking:
             found: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(prefix, []).append(found)
@@ -74,14 +76,12 @@ class PostgresLookups:
             await asyncio.wait([self._carrier])
         for left in (self._asked, self._waiting):
             _refuse(left, trouble(ConnectionError(_CLOSING)))
-        self._waiting = {}
         self._close()
 
     async def _carry(self) -> None:
         while self._waiting:
             self._asked, self._waiting = self._waiting, {}
             await self._answer(self._asked)
-        self._carrier = None
         self._is_asking = False
 
     async def _answer(self, asked: _Asked) -> None:
@@ -109,7 +109,6 @@ class PostgresLookups:
             raise trouble(error) from error
 
     async def _fetch(self, prefixes: list[str]) -> "list[asyncpg.Record]":
-        self._check_open()
         begun = asyncio.get_running_loop().time()
         if self._statement is not None:
             # The connection may have been lost while nobody used it, which shows only when somebody does.

@@ -65,10 +65,11 @@ async def test_whoever_has_not_answered_is_waited_for_no_longer_once_another_has
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     left = asyncio.Event()
+    never: asyncio.Future[Connection[asyncpg.Record]] = asyncio.Future()  # kept, or its task would just vanish
 
     async def say_nothing() -> "Connection[asyncpg.Record]":
         try:
-            return await asyncio.Future[Connection[asyncpg.Record]]()
+            return await never
         finally:
             left.set()
 
@@ -78,6 +79,7 @@ async def test_whoever_has_not_answered_is_waited_for_no_longer_once_another_has
     chosen = await first_primary([say_nothing, connect])
     await asyncio.wait_for(left.wait(), 20)
     await chosen.close()
+    assert never.cancelled()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 

@@ -185,7 +185,46 @@ async def test_look_ups_that_are_on_their_way_for_several_when_it_is_being_close
         await asyncio.sleep(0)
         await connections.lookups.close()
         _, *others = await asyncio.gather(*waiting, return_exceptions=True)
+        with anyio.fail_after(30), pytest.raises(StoreUnavailableError, match="being closed"):
+            await store.read_secret(key.prefix)
     assert [type(other) for other in others] == [StoreUnavailableError] * 2
+
+
+@dataclass
+class SlowStatement:
+    async def fetch(self, _: list[str]) -> NoReturn:
+        raise TimeoutError
+
+
+async def test_a_look_up_that_took_too_long_leaves_its_connection_to_nobody(world: World) -> None:
+    _, key = await world.key()
+    async with opened(postgres_of(world)) as connections:
+        store, lookups = PostgresStore(connections), connections.lookups
+        await store.read_secret(key.prefix)
+        connection, lookups._statement = lookups._connection, SlowStatement()  # type: ignore[assignment] # like one
+        assert connection is not None
+        with pytest.raises(StoreUnavailableError, match="too long"):
+            await store.read_secret(key.prefix)
+        assert connection.is_closed()
+        assert await store.read_secret(key.prefix) is not None
+
+
+async def test_a_connection_on_which_nothing_can_be_prepared_is_not_left_open(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[postgres_connecting.Connection] = []
+    async with opened(postgres_of(world)) as connections:
+        connect = connections.lookups._connect
+
+        async def noted() -> postgres_connecting.Connection:
+            made.append(await connect())
+            return made[-1]
+
+        monkeypatch.setattr(connections.lookups, "_connect", noted)
+        monkeypatch.setattr(sql, "READ_SECRETS", "no statement")
+        with pytest.raises(StoreUnavailableError):
+            await connections.lookups.look_up("")
+    assert [connection.is_closed() for connection in made] == [True]
 
 
 async def test_a_write_when_it_is_being_closed_is_refused(world: World) -> None:
