@@ -6,15 +6,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from mcp_keys_server import Grant, KeyRing, UnusableDatabaseError, open_key_ring
 from mcp_keys_server.core.errors import NoDatabaseError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.stores.opening import open_database
+from mcp_keys_server.stores.postgres import connecting as postgres_connecting
 from mcp_keys_server.stores.postgres import schema as postgres_schema
+from mcp_keys_server.stores.postgres import statements as sql
 from mcp_keys_server.stores.postgres.connections import open_postgres
+from mcp_keys_server.stores.postgres.url import PostgresUrl
 from mcp_keys_server.stores.sql.migration_scripts import migrations
+from mcp_keys_server.stores.whole.moving import schema_version
 from tests.databases import PostgresDatabase, needs_postgres, postgres_url
 from tests.world import NOTHING_SPECIAL, World, open_world
 
@@ -107,9 +112,38 @@ async def test_what_may_forget_what_it_has_confirmed_is_refused(database: Postgr
             await ring.administration.add_user(f"user-{kept.partition('_')[0]}")
 
 
-async def test_a_server_that_is_too_old_is_named(database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_is_too_old_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_schema, "OLDEST_SERVER", 990_000)
-    await refused(str(database), "is PostgreSQL [0-9]+; 13 or later is needed")
+    await refused(world.address, "is PostgreSQL [0-9]+; 13 or later is needed")
+    with pytest.raises(UnusableDatabaseError, match="is PostgreSQL [0-9]+; 13 or later is needed"):
+        await schema_version(PostgresUrl(world.address))
+
+
+async def test_whoever_brings_the_schema_up_to_date_is_waited_for_longer_than_for_a_statement(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres_connecting._SETTINGS, "lock_timeout", "1ms")
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity "
+        "WHERE query LIKE '%pg_advisory_xact_lock%' AND wait_event_type = 'Lock' "
+        "AND clock_timestamp() > query_start + interval '100 ms'"
+    )
+    other = await asyncpg.connect(postgres_url())
+    try:
+        async with asyncio.timeout(60), other.transaction():
+            await other.execute(sql.HOLD_SCHEMA, PostgresUrl(world.address).schema)
+            opening = asyncio.create_task(open_and_close(world.address))
+            while not await other.fetch(waiting):
+                assert not opening.done()
+                await other.execute("SELECT pg_stat_clear_snapshot()")  # or else a transaction sees the same for ever
+    finally:
+        await other.close()
+    await opening
+
+
+async def open_and_close(database: str) -> None:
+    async with open_database(database):
+        pass
 
 
 @pytest.fixture

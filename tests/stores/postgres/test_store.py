@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from mcp_keys_server import (
 )
 from mcp_keys_server.core.changes import RevokeKey
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
+from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.records import ProvenHash, Use
 from mcp_keys_server.stores.postgres import connecting as postgres_connecting
 from mcp_keys_server.stores.postgres import connections as postgres_connections
@@ -333,22 +334,31 @@ async def test_of_two_writes_that_wait_for_each_other_both_are_made(world: World
     assert world.sql("SELECT DISTINCT key_hash FROM secrets") == [("x",)]
 
 
-async def test_proofs_are_written_in_the_turn_of_their_keys_in_which_uses_are_too(world: World) -> None:
+async def write_down_a_proof(store: KeyStore, prefix: str) -> None:
+    await store.record_proofs({prefix: ProvenHash("hash", b"proof")})
+
+
+async def write_down_a_use(store: KeyStore, prefix: str) -> None:
+    await store.record_use({prefix: Use(count=1, last_used_at=NOON, last_used_from=None)})
+
+
+@pytest.mark.parametrize("write_down", [write_down_a_proof, write_down_a_use])
+async def test_what_is_noted_of_keys_is_written_in_their_turn(
+    world: World, write_down: Callable[[KeyStore, str], Coroutine[None, None, None]]
+) -> None:
     """So that two who write down something of the same secrets, each in another order, never wait for each other."""
     key = await add(world.ring.store, a_key(), "hash")
     waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM keys%NO KEY UPDATE%'"
     async with another_hand(postgres_of(world)) as other, asyncio.timeout(10):
         async with other.transaction():
             await other.execute("SELECT 1 FROM keys FOR NO KEY UPDATE")
-            written = asyncio.create_task(
-                world.ring.store.record_proofs({prefix_of(key): ProvenHash("hash", b"proof")})
-            )
+            written = asyncio.create_task(write_down(world.ring.store, prefix_of(key)))
             while not await other.fetch(waiting):
                 assert not written.done()
                 await other.execute("SELECT pg_stat_clear_snapshot()")  # or else a transaction sees the same for ever
             await other.execute("SELECT 1 FROM secrets FOR UPDATE NOWAIT")
         await written
-    assert world.sql("SELECT proof FROM secrets") == [(b"proof",)]
+    assert world.sql("SELECT 1 FROM secrets WHERE proof = 'proof' OR last_used_at IS NOT NULL") == [(1,)]
 
 
 async def test_a_write_that_meets_others_again_and_again_is_given_up(world: World) -> None:

@@ -28,7 +28,13 @@ def test_each_of_its_hosts_is_asked_for_itself() -> None:
     assert url.reveal_each() == [
         f"postgresql://ada:{PASSWORD}@{host}/keys?sslmode=require" for host in ("a", "[::1]:5433", "b:1")
     ]
-    for text in ("postgresql:/d", "postgres://h/d", "postgresql:/d?host=a%2Cb", "postgresql://a,b/d?port=1%2C2"):
+    for text in (
+        "postgresql:/d",
+        "postgres://h/d",
+        "postgresql:/d?host=a%2Cb",
+        "postgresql://a,b/d?port=1%2C2",
+        "postgresql://a,b/d?host=c",
+    ):
         assert PostgresUrl(text).reveal_each() == [text]
 
 
@@ -47,6 +53,11 @@ def test_it_is_neither_copied_nor_pickled(give_away: object) -> None:
     assert callable(give_away)
     with pytest.raises(TypeError, match="never pickled or copied"):
         give_away(PostgresUrl(FULL))
+
+
+def test_what_a_sign_in_a_password_is_written_as_is_said() -> None:
+    with pytest.raises(InvalidFieldError, match="in a password, %23 stands for '#'"):
+        PostgresUrl("postgresql://u:hunter2#3@h/d")
 
 
 def test_two_are_the_same_when_they_lead_to_the_same_place() -> None:
