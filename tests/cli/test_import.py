@@ -277,7 +277,7 @@ def test_a_postgresql_that_cannot_be_read_is_a_sentence_without_its_url(run: Run
         postgres.run("ALTER TABLE api_keys DROP COLUMN email")
         assert "without email" in run("import", "fleetmind", postgres.url).err
         postgres.run("ALTER TABLE api_keys RENAME TO keys_of_another_program")
-        assert "this PostgreSQL database has no table api_keys" in run("import", "fleetmind", postgres.url).err
+        assert ": this PostgreSQL database has no table api_keys" in run("import", "fleetmind", postgres.url).err
         postgres.run(
             "CREATE VIEW api_keys AS SELECT 1 / (count(*) * 0) AS key_id, '' AS user_id, '' AS email, '' AS name, "
             "'' AS api_key_hash, '' AS api_key_prefix, true AS is_active FROM keys_of_another_program"
