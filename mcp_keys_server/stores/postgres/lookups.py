@@ -76,6 +76,7 @@ class PostgresLookups:
             await asyncio.wait([self._carrier])
         for left in (self._asked, self._waiting):
             _refuse(left, trouble(ConnectionError(_CLOSING)))
+        self._waiting = {}
         self._close()
 
     async def _carry(self) -> None:

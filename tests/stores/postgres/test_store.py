@@ -191,6 +191,26 @@ async def test_look_ups_that_are_on_their_way_for_several_when_it_is_being_close
     assert [type(other) for other in others] == [StoreUnavailableError] * 2
 
 
+async def test_who_waited_for_a_look_up_when_it_is_closed_makes_no_connection_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect() -> NoReturn:
+        made.append("a connection")
+        raise ConnectionRefusedError
+
+    made = list[str]()
+    async with opened(postgres_of(world)) as connections:
+        await connections.lookups.look_up("")
+        monkeypatch.setattr(connections.lookups, "_connect", connect)
+        waiting = [asyncio.create_task(connections.lookups.look_up("")) for _ in range(2)]
+        await asyncio.sleep(0)
+        await connections.lookups.close()
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert ([type(one) for one in told], made) == ([StoreUnavailableError] * 2, [])
+
+
 @dataclass
 class SlowStatement:
     async def fetch(self, _: list[str]) -> NoReturn:
