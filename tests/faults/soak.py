@@ -33,10 +33,12 @@ from tests.running_server import PROGRAM, running_server
 USERS: Final = 8
 SAMPLES: Final = 40
 """As many as there are looks at the server, evenly spread; the first half is for all to be used once."""
-USES_OF_A_TURN: Final = 20
+USES_OF_A_TURN: Final = 4
 """Of a key, before another one is made, claimed, used, rotated and revoked."""
 ONE_IS_AT_FAULT_OF: Final = 100
 SECONDS_OF_A_LOCK: Final = 0.2
+SECONDS_TO_GET_IT: Final = 60
+"""Where very many write, SQLite lets somebody else in only by chance."""
 MOST_MORE_FILES: Final = 8
 MOST_GROWTH: Final = 0.05
 """Of its memory, from the middle to the end."""
@@ -63,6 +65,8 @@ class Outcome:
     """Answers to what was at fault."""
     crashes: list[str] = field(default_factory=list)
     """Lines of the log."""
+    sent: int = 0
+    """Uses so far."""
     uses: list[float] = field(default_factory=list)
     """Seconds of each since the last sample."""
 
@@ -104,15 +108,14 @@ class SteadyUser(HttpUser):
         self._outcome = outcome
         self._pause = pause
         self._faults = cycle([self._forge, self._say_nonsense, self._leave_early, self._leave_amid_it])
-        self._sent = 0
 
     async def _take_turn(self) -> None:
         for _ in range(USES_OF_A_TURN):
             begun = monotonic()
             await self._use(self._key)
             self._outcome.uses.append(monotonic() - begun)
-            self._sent += 1
-            if self._sent % ONE_IS_AT_FAULT_OF == 0:
+            self._outcome.sent += 1
+            if self._outcome.sent % ONE_IS_AT_FAULT_OF == 0:
                 self._outcome.faults += 1
                 await next(self._faults)()
             await asyncio.sleep(self._pause)
@@ -174,7 +177,7 @@ async def _until(history: History, acknowledged: float, moment: float) -> None:
 
 async def _hold_the_database(database: Path) -> None:
     """As another program does that writes into it."""
-    async with aiosqlite.connect(database, isolation_level=None) as connection:
+    async with aiosqlite.connect(database, isolation_level=None, timeout=SECONDS_TO_GET_IT) as connection:
         await connection.execute("BEGIN IMMEDIATE")
         await asyncio.sleep(SECONDS_OF_A_LOCK)
         await connection.execute("ROLLBACK")
