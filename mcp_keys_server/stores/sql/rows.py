@@ -140,7 +140,7 @@ def _moment_or_none(time: Time | None) -> datetime | None:
 
 
 def _moment(time: Time) -> datetime:
-    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    moment = time if isinstance(time, datetime) else datetime.fromisoformat(time)
     if moment.tzinfo is None:
         raise ValueError("a time without its zone")
     return moment

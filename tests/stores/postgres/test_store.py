@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import NoReturn
 
 import anyio
@@ -119,12 +120,13 @@ async def test_a_look_up_that_nobody_waits_for_any_more_troubles_no_other(world:
     _, key = await world.key()
     async with opened(postgres_of(world)) as connections:
         store = PostgresStore(connections)
-        for turns in range(6):
-            gone, stays = (asyncio.create_task(store.read_secret(key.prefix)) for _ in range(2))
+        for turns, goes in product(range(6), range(2)):  # who asks in person, or who waits
+            asked = [asyncio.create_task(store.read_secret(key.prefix)) for _ in range(3)]
             for _ in range(turns):
                 await asyncio.sleep(0)
+            gone = asked.pop(goes)
             gone.cancel()
-            assert await stays is not None
+            assert None not in await asyncio.gather(*asked)
             await asyncio.wait([gone])
 
 
