@@ -577,6 +577,7 @@ async def test_connections_that_were_ended_while_nobody_used_them_are_made_again
     server: PostgresServer, ring: KeyRing
 ) -> None:
     _, key = await ring.administration.create_key("ada", name="x", requested=RequestedGrant())
+    assert isinstance(ring.store, PostgresStore)
     other = await asyncpg.connect(server.url())
     for _ in range(3):
         await ring.verifier.verify(key.reveal())
@@ -584,7 +585,9 @@ async def test_connections_that_were_ended_while_nobody_used_them_are_made_again
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mcp-keys-server'"
         )
         await ring.verifier.verify(key.reveal())
-        await asyncio.sleep(0)  # of the others it is known by now
+        with anyio.fail_after(30):
+            while ring.store._connections._pool.get_size():  # until it is known of the others
+                await asyncio.sleep(0)
         await ring.administration.list_users()
         await ring.store.record_use({key.prefix: Use(1, NOON)})
     await other.close()
