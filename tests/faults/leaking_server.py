@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Final
 
+import pytest
 from starlette.types import Receive, Scope, Send
 
 from mcp_keys_server.auth.guard import KeyGuard
@@ -24,5 +25,5 @@ async def _answer_and_leave(self: KeyGuard, scope: Scope, receive: Receive, send
 
 
 if __name__ == "__main__":
-    KeyGuard.__call__ = _answer_and_leave  # type: ignore[method-assign] # for whoever asks
+    pytest.MonkeyPatch().setattr(KeyGuard, "__call__", _answer_and_leave)
     sys.exit(main())

@@ -90,8 +90,6 @@ class Outcome:
     def complaints(self) -> list[str]:
         begun, ended = self.second_half[0], self.second_half[-1]
         found = [*sorted(self.unexpected), *self.crashes]
-        if self.history.unknown:
-            found.append(f"{self.history.unknown} requests had no answer, or 503")
         if ended.files > begun.files + MOST_MORE_FILES:
             found.append(f"{begun.files} files were open in the middle, and {ended.files} at the end")
         if ended.memory > begun.memory * (1 + MOST_GROWTH):
@@ -100,7 +98,7 @@ class Outcome:
 
 
 class SteadyUser(HttpUser):
-    """One who mostly uses a key, and now and then sends what is at fault."""
+    """One who keeps using the same key as well, and now and then sends what is at fault."""
 
     def __init__(self, user_id: str, key: str, port: Callable[[], int], outcome: Outcome, *, pause: float) -> None:
         super().__init__(user_id, key, port, outcome.history)
@@ -205,6 +203,8 @@ async def _main() -> int:
     outcome = await run(folder / "data" / "keys.db", operations=0, seconds=asked.seconds, pause=asked.pause)
     verdict = await judge(folder / "data" / "keys.db", outcome.history)
     complaints = outcome.complaints()
+    if outcome.history.unknown:
+        complaints.append(f"{outcome.history.unknown} requests had no answer, or 503")
     report = {
         "faults": outcome.faults,
         "complaints": complaints,

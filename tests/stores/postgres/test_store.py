@@ -219,12 +219,15 @@ class SlowStatement:
         raise TimeoutError
 
 
-async def test_a_look_up_that_took_too_long_leaves_its_connection_to_nobody(world: World) -> None:
+async def test_a_look_up_that_took_too_long_leaves_its_connection_to_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, key = await world.key()
     async with opened(postgres_of(world)) as connections:
         store, lookups = PostgresStore(connections), connections.lookups
         await store.read_secret(key.prefix)
-        connection, lookups._statement = lookups._connection, SlowStatement()  # type: ignore[assignment] # like one
+        connection = lookups._connection
+        monkeypatch.setattr(lookups, "_statement", SlowStatement())
         assert connection is not None
         with pytest.raises(StoreUnavailableError, match="too long"):
             await store.read_secret(key.prefix)
