@@ -29,6 +29,8 @@ class History:
     """What was said of requests that nothing stood in the way of."""
     acknowledged: int = 0
     unknown: int = 0
+    unanswered: set[str] = field(default_factory=set)
+    """What came in the place of an answer, of those that are unknown."""
 
     def has_ended(self, plaintext: str) -> bool:
         return plaintext in self.replaced or self.handed_over[plaintext] in self.revoked

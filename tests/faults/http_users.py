@@ -27,7 +27,7 @@ _SHOWN = re.compile(r'<pre id="the-key"[^>]*>([^<]+)</pre>')
 
 
 class NoAnswerError(Exception):
-    """Nobody knows whether it was done."""
+    """Nobody knows whether it was done; its words are what came instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Line:
                 return await self._post(path, body, headers)
         except (OSError, EOFError) as error:
             self.close()
-            raise NoAnswerError from error
+            raise NoAnswerError(f"{error!r}") from error
 
     async def _post(self, path: str, body: str, headers: Mapping[str, str]) -> Answer:
         reader = await self.send(path, body, headers)
@@ -118,8 +118,9 @@ class HttpUser:
             while True:
                 try:
                     await self._take_turn()
-                except NoAnswerError:
+                except NoAnswerError as error:
                     self._history.unknown += 1
+                    self._history.unanswered.add(f"{error}")
         finally:
             self._line.close()
             self._other_line.close()
@@ -205,6 +206,7 @@ class HttpUser:
 
     def _failed(self, what: str, answer: Answer) -> NoAnswerError:
         """An answer that is neither yes nor no; and, unless it is that the database does not answer, a failure."""
+        found = f"{what}: {answer.status} {answer.body[:200]}"
         if answer.status != 503 and "does not answer" not in answer.body:
-            self._history.failures.add(f"{what}: {answer.status} {answer.body[:200]}")
-        return NoAnswerError()
+            self._history.failures.add(found)
+        return NoAnswerError(found)

@@ -89,7 +89,7 @@ class Outcome:
 
     def complaints(self) -> list[str]:
         begun, ended = self.second_half[0], self.second_half[-1]
-        found = [*sorted(self.unexpected), *self.crashes]
+        found = [*sorted(self.unexpected), *sorted(self.history.unanswered), *self.crashes]
         if ended.files > begun.files + MOST_MORE_FILES:
             found.append(f"{begun.files} files were open in the middle, and {ended.files} at the end")
         if ended.memory > begun.memory * (1 + MOST_GROWTH):
@@ -203,8 +203,6 @@ async def _main() -> int:
     outcome = await run(folder / "data" / "keys.db", operations=0, seconds=asked.seconds, pause=asked.pause)
     verdict = await judge(folder / "data" / "keys.db", outcome.history)
     complaints = outcome.complaints()
-    if outcome.history.unknown:
-        complaints.append(f"{outcome.history.unknown} requests had no answer, or 503")
     report = {
         "faults": outcome.faults,
         "complaints": complaints,

@@ -13,7 +13,7 @@ pytestmark = [
 LEAKING = [sys.executable, "-m", "tests.faults.leaking_server"]
 
 
-async def test_mixed_load_with_faults_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_mixed_load_with_faults_leaves_nothing_behind_and_nobody_without_an_answer(tmp_path: Path) -> None:
     outcome = await run(tmp_path / "data" / "keys.db", operations=4_000)
     verdict = await judge(tmp_path / "data" / "keys.db", outcome.history)
     assert outcome.complaints() == []

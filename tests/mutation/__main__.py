@@ -32,10 +32,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, a_server_for_all():
         known, told = asked.known or Path(folder) / "known", Path(folder) / "told"
         tests = [*asked.tests, "-k", asked.keyword]
-        outcomes = Trials(Path(spec.origin).parent, tests, asked.jobs, known, told).hold(mutants)
+        trials = Trials(Path(spec.origin).parent, tests, asked.jobs, known, told, only_anew=asked.only_anew)
+        outcomes = trials.hold(mutants)
     if asked.out:
         asked.out.write_text(json.dumps([[*key, outcome] for key, outcome in sorted(outcomes.items())], indent=0))
-    return _report(outcomes, mutants, only_some=bool(asked.match or asked.again))
+    if asked.only_anew:
+        mutants = [mutant for mutant in mutants if mutant.function is None]
+    return _report(outcomes, mutants, only_some=bool(asked.match or asked.again or asked.only_anew))
 
 
 @contextmanager
@@ -56,6 +59,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--keyword", default="not postgres", help="Which of them, as pytest's -k.")
     parser.add_argument("--match", default="", help="Only mutants in whose name this regular expression is found.")
     parser.add_argument("--again", type=Path, help="Only those that survived as this file of a run before tells.")
+    parser.add_argument("--only-anew", action="store_true", help="Only those that need the package imported anew.")
     parser.add_argument("--known", type=Path, help="A file for what is known of the tests, which is used again.")
     parser.add_argument("--jobs", type=int, default=2, help="How many at once.")
     parser.add_argument("--out", type=Path, help="A file for what became of each.")

@@ -1,5 +1,6 @@
 """The runner at work on a few mutants, whose tests have to notice them, and that it tells where none does."""
 
+import json
 import os
 import re
 import subprocess
@@ -47,6 +48,12 @@ def test_what_no_test_notices_is_told(tmp_path: Path) -> None:
     assert "core/verifier.py: it survived: KeyVerifier._live: refusal is not None -> refusal is None" in done.stdout
     assert "core/proofs.py: it survived: MOST_WAITING: " in done.stdout
     assert '"survived"' in (tmp_path / "told").read_text()
+
+
+def test_only_what_counts_at_import_is_tried_where_that_is_asked_for(tmp_path: Path) -> None:
+    few = ("--tests", "tests/core/test_proven_facts.py", "--match", "^MOST_WAITING|Proofs.hold: ")
+    _run(PACKAGE / "core" / "proofs.py", *few, "--only-anew", "--out", tmp_path / "told")
+    assert {name.partition(":")[0] for _, name, _ in json.loads((tmp_path / "told").read_text())} == {"MOST_WAITING"}
 
 
 OUTCOMES = {("a.py", "x"): "survived", ("a.py", "y"): "killed", ("b.py", "z"): "broke down"}

@@ -34,6 +34,8 @@ class Trials:
     """A file for what is known of the tests, which is used again when it is there."""
     told: Path
     """A file for what became of those whose tests were collected in another process."""
+    only_anew: bool = False
+    """Only those that need the package to be imported anew."""
 
     def hold(self, mutants: Sequence[Mutant]) -> Outcomes:
         """Each of them. Nothing of the package may have been imported."""
@@ -44,7 +46,8 @@ class Trials:
         outcomes = {(module, name): outcome for module, name, outcome in _lines(self.told)}
         # Those that cannot take the place of what they are made of, such as a method without its ``super()``, too.
         left = [mutant for mutant in mutants if outcomes.get(self._key(mutant)) in (None, "broke down")]
-        return outcomes | {self._key(mutant): outcome for mutant, outcome in self._at_import(left)}
+        anew = {self._key(mutant): outcome for mutant, outcome in self._at_import(left)}
+        return anew if self.only_anew else outcomes | anew
 
     def _hold_within(self, mutants: Sequence[Mutant]) -> int:
         def run(suite: Suite) -> None:
@@ -53,7 +56,10 @@ class Trials:
             chosen = self._chosen(mutants)
             with self.told.open("w", buffering=1) as told:
                 for mutant, code in in_forks(
-                    mutants, lambda it: suite.notices(it, chosen[it]), at_once=self.at_once, **LIMITS
+                    mutants,
+                    lambda it: suite.notices(it, [] if self.only_anew else chosen[it]),
+                    at_once=self.at_once,
+                    **LIMITS,
                 ):
                     told.write(f"{json.dumps([*self._key(mutant), self._outcome(mutant, code, chosen[mutant])])}\n")
 
