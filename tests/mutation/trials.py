@@ -61,7 +61,10 @@ class Trials:
                     at_once=self.at_once,
                     **LIMITS,
                 ):
-                    told.write(f"{json.dumps([*self._key(mutant), self._outcome(mutant, code, chosen[mutant])])}\n")
+                    outcome = _outcome(code, chosen[mutant])
+                    told.write(f"{json.dumps([*self._key(mutant), outcome])}\n")
+                    if not self.only_anew:
+                        self._tell(mutant, outcome)
 
         return pytest.main([*fresh.OPTIONS, *self.tests], plugins=[Suite(self.package, run)])
 
@@ -70,18 +73,17 @@ class Trials:
         for mutant, code in in_forks(
             mutants, lambda it: fresh.notices(it, self._dotted(it), chosen[it]), at_once=self.at_once, **LIMITS
         ):
-            yield mutant, self._outcome(mutant, code, chosen[mutant])
+            outcome = _outcome(code, chosen[mutant])
+            self._tell(mutant, outcome)
+            yield mutant, outcome
 
     def _chosen(self, mutants: Sequence[Mutant]) -> dict[Mutant, list[Known]]:
         known = [Known(**about) for about in _lines(self.known)]
         return {mutant: tests_for(mutant, known, self.package) for mutant in mutants}
 
-    def _outcome(self, mutant: Mutant, code: int | None, tests: Sequence[Known]) -> str:
-        named = {None: "timed out", NOTICED: "killed", BROKE_DOWN: "broke down"}
-        outcome = named.get(code, "survived") if tests else "survived"
+    def _tell(self, mutant: Mutant, outcome: str) -> None:
         if outcome in ("survived", "timed out"):
             sys.stderr.write(f"{outcome}: {':'.join(self._key(mutant))} (line {mutant.lines.start})\n")
-        return outcome
 
     def _key(self, mutant: Mutant) -> tuple[str, str]:
         return str(mutant.path.relative_to(self.package)), mutant.name
@@ -89,6 +91,11 @@ class Trials:
     def _dotted(self, mutant: Mutant) -> str:
         parts = mutant.path.relative_to(self.package.parent).with_suffix("").parts
         return ".".join(parts).removesuffix(".__init__")
+
+
+def _outcome(code: int | None, tests: Sequence[Known]) -> str:
+    named = {None: "timed out", NOTICED: "killed", BROKE_DOWN: "broke down"}
+    return named.get(code, "survived") if tests else "survived"
 
 
 def _lines(path: Path) -> list[Any]:
