@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.mutation.mutants import Mutant, mutants_of
 from tests.mutation.survivors import unexplained
-from tests.mutation.trials import Outcomes, Trials
+from tests.mutation.trials import ENOUGH_SECONDS, Outcomes, Trials
 from tests.postgres_server import POSTGRES_URL, PROGRAMS, a_postgres_server
 
 TESTS = ["tests/core", "tests/auth", "tests/stores", "tests/test_asgi.py", "tests/cli/test_import.py"]
@@ -32,7 +32,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, a_server_for_all():
         known, told = asked.known or Path(folder) / "known", Path(folder) / "told"
         tests = [*asked.tests, "-k", asked.keyword]
-        trials = Trials(Path(spec.origin).parent, tests, asked.jobs, known, told, only_anew=asked.only_anew)
+        trials = Trials(Path(spec.origin).parent, tests, asked.jobs, known, told, asked.only_anew, asked.enough)
         outcomes = trials.hold(mutants)
     if asked.out:
         asked.out.write_text(json.dumps([[*key, outcome] for key, outcome in sorted(outcomes.items())], indent=0))
@@ -60,6 +60,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--match", default="", help="Only mutants in whose name this regular expression is found.")
     parser.add_argument("--again", type=Path, help="Only those that survived as this file of a run before tells.")
     parser.add_argument("--only-anew", action="store_true", help="Only those that need the package imported anew.")
+    parser.add_argument("--enough", type=float, default=ENOUGH_SECONDS, help="Seconds of tests for one of them.")
     parser.add_argument("--known", type=Path, help="A file for what is known of the tests, which is used again.")
     parser.add_argument("--jobs", type=int, default=2, help="How many at once.")
     parser.add_argument("--out", type=Path, help="A file for what became of each.")

@@ -8,23 +8,25 @@ from pathlib import Path
 from tests.mutation.mutants import Mutant
 from tests.mutation.suite import Known
 
-ENOUGH_SECONDS = 15.0
-"""Of the processor, for the tests of one mutant: who is let live by so many is called a survivor."""
 SOME = 100
 """So many are tried when nothing tells which."""
 
 
-def tests_for(mutant: Mutant, known: Sequence[Known], package: Path) -> list[Known]:
+def tests_for(mutant: Mutant, known: Sequence[Known], package: Path, seconds: float) -> list[Known]:
+    """As many as take so long together, of the processor."""
+    its_own = f"/test_{mutant.path.stem}.py::"  # also those that run it only while they are collected
     if mutant.function is not None:
-        fitting = [test for test in known if test.runs(mutant.path, mutant.lines)]
+        fitting = [test for test in known if its_own in test.test or test.runs(mutant.path, mutant.lines)]
     else:
         users = list(_users(package, mutant.concerns))
         fitting = [
             test
             for test in known
-            if str(mutant.path) in test.lines or any(test.runs(path, lines) for path, lines in users)
+            if its_own in test.test
+            or str(mutant.path) in test.lines
+            or any(test.runs(path, lines) for path, lines in users)
         ] or list(known)[:SOME]
-    chosen, left = [], ENOUGH_SECONDS
+    chosen, left = [], seconds
     for test in sorted(fitting, key=lambda test: (mutant.path.stem not in test.test, test.seconds)):
         left -= test.seconds
         if left < 0:

@@ -15,8 +15,8 @@ from tests.mutation.forks import BROKE_DOWN, in_forks
 from tests.mutation.mutants import Mutant
 from tests.mutation.suite import NOTICED, Known, Suite
 
-LIMITS = {"of_processor": 30.0, "of_clock": 150.0}
-"""Seconds for one mutant: who takes longer hangs, which is noticed too."""
+ENOUGH_SECONDS = 15.0
+"""Of the processor, for the tests of one mutant: who is let live by so many is called a survivor."""
 NO_LIMITS = {"of_processor": 86_400.0, "of_clock": 86_400.0}
 
 Outcomes = dict[tuple[str, str], str]
@@ -36,6 +36,7 @@ class Trials:
     """A file for what became of those whose tests were collected in another process."""
     only_anew: bool = False
     """Only those that need the package to be imported anew."""
+    enough: float = ENOUGH_SECONDS
 
     def hold(self, mutants: Sequence[Mutant]) -> Outcomes:
         """Each of them. Nothing of the package may have been imported."""
@@ -59,7 +60,7 @@ class Trials:
                     mutants,
                     lambda it: suite.notices(it, [] if self.only_anew else chosen[it]),
                     at_once=self.at_once,
-                    **LIMITS,
+                    **self._limits,
                 ):
                     outcome = _outcome(code, chosen[mutant])
                     told.write(f"{json.dumps([*self._key(mutant), outcome])}\n")
@@ -71,7 +72,7 @@ class Trials:
     def _at_import(self, mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, str]]:
         chosen = self._chosen(mutants)
         for mutant, code in in_forks(
-            mutants, lambda it: fresh.notices(it, self._dotted(it), chosen[it]), at_once=self.at_once, **LIMITS
+            mutants, lambda it: fresh.notices(it, self._dotted(it), chosen[it]), at_once=self.at_once, **self._limits
         ):
             outcome = _outcome(code, chosen[mutant])
             self._tell(mutant, outcome)
@@ -79,7 +80,12 @@ class Trials:
 
     def _chosen(self, mutants: Sequence[Mutant]) -> dict[Mutant, list[Known]]:
         known = [Known(**about) for about in _lines(self.known)]
-        return {mutant: tests_for(mutant, known, self.package) for mutant in mutants}
+        return {mutant: tests_for(mutant, known, self.package, self.enough) for mutant in mutants}
+
+    @property
+    def _limits(self) -> dict[str, float]:
+        """Seconds for one mutant: who takes longer hangs, which is noticed too."""
+        return {"of_processor": 2 * self.enough, "of_clock": 10 * self.enough}
 
     def _tell(self, mutant: Mutant, outcome: str) -> None:
         if outcome in ("survived", "timed out"):
