@@ -59,6 +59,10 @@ async def test_the_operator_sees_everybodys_keys_or_one_users(world: World) -> N
     everybodys = await world.ring.administration.list_keys()
     assert [key.key_id for key in everybodys] == [adas.key_id, bobs.key_id]
     assert [key.key_id for key in await world.ring.administration.list_keys("bob")] == [bobs.key_id]
+    world.clock.now += timedelta(seconds=1)
+    newer, _ = await world.key("ada")
+    everybodys = await world.ring.administration.list_keys()
+    assert [key.key_id for key in everybodys] == [newer.key_id, adas.key_id, bobs.key_id]
     with pytest.raises(UserNotFoundError):
         await world.ring.administration.list_keys("nobody")
 
@@ -71,6 +75,14 @@ async def test_the_operator_revokes_anybodys_key(world: World) -> None:
     assert len(await world.ring.administration.list_keys(include_ended=True)) == 1
     with pytest.raises(KeyNotFoundError):
         await world.ring.administration.revoke_key("key_0123456789abcdef", reason=None)
+
+
+async def test_what_a_revoked_key_made_stays_unless_that_is_asked_for(world: World) -> None:
+    maker, key = await world.key()
+    principal = await world.ring.verifier.verify(key.reveal())
+    child, _ = await world.ring.manager.create_key(principal, name="x", requested=NOTHING_SPECIAL)
+    await world.ring.administration.revoke_key(maker.key_id, reason=None)
+    assert [left.key_id for left in await world.ring.administration.list_keys()] == [child.key_id]
 
 
 async def test_a_key_that_has_just_ended_is_not_read_again(world: World) -> None:

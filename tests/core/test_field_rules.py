@@ -175,6 +175,14 @@ FIELDS: dict[str, Callable[[str], object]] = {
 }
 
 
+@pytest.mark.parametrize("hours", [0, 0.5, 720])
+def test_an_older_secret_stays_good_for_thirty_days_at_the_longest(hours: float) -> None:
+    assert field_rules.check_overlap(hours) == timedelta(hours=hours)
+    for other in (-0.001, 720.001, float("nan"), float("inf")):
+        with pytest.raises(InvalidFieldError, match="^overlap_hours: a number of hours, from 0 .at once. to 720"):
+            field_rules.check_overlap(other)
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_pasted_key_is_recognised_in_every_field(field: str) -> None:
     refuse(FIELDS[field], KEY, field)

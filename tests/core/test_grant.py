@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_keys_server import Grant, InvalidFieldError, NotPermittedError, RequestedGrant
+from mcp_keys_server.core.grant import KEYS_ALIAS
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 WORDS = st.frozensets(st.sampled_from(["keys:read", "keys:write", "keys:introspect", "orders:read", "orders:write"]))
@@ -244,3 +245,7 @@ def test_tools_that_are_told_are_covered_by_patterns_that_match_them(tools: set[
     assert Grant(frozenset(), None, None, frozenset({"notes:read_*"})).covers(Grant(frozenset(), None, None, told)) is (
         covered
     )
+
+
+def test_the_alias_of_the_keys_is_the_one_in_everybodys_configuration() -> None:
+    assert KEYS_ALIAS == "keys"

@@ -34,6 +34,11 @@ async def test_a_key_fits_its_hash_and_no_other(hasher: KeyHasher) -> None:
     assert hasher.known_hash(other.reveal()) is None
 
 
+def test_it_takes_twelve_for_its_cost_unless_another_is_said() -> None:
+    with closing(KeyHasher()) as hasher:
+        assert [hasher.is_cheaper_than_configured(f"$2b${cost}${'.' * 53}") for cost in (11, 12)] == [True, False]
+
+
 async def test_the_last_characters_of_the_key_are_hashed_too(hasher: KeyHasher) -> None:
     long = KeyMint(b"secret", tag="a2345678901234_").mint()
     key_hash = await hasher.hash(long)

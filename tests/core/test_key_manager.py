@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -15,7 +16,7 @@ from mcp_keys_server import (
 from mcp_keys_server.core import key_manager
 from mcp_keys_server.core.errors import ClaimNotOpenError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
-from mcp_keys_server.core.key_manager import PAGE_SIZE
+from mcp_keys_server.core.key_manager import CLAIM_LIFE, OVERLAP_HOURS, PAGE_SIZE
 from mcp_keys_server.core.policy import KeyPolicy
 from mcp_keys_server.core.records import Person
 from tests.world import NOTHING_SPECIAL, World
@@ -23,6 +24,10 @@ from tests.world import NOTHING_SPECIAL, World
 pytestmark = pytest.mark.anyio
 READ_ONLY = RequestedGrant(frozenset({"keys:read"}))
 WRITE_ONLY = RequestedGrant(frozenset({"keys:write"}))
+
+
+def test_what_nobody_sets_is_as_the_readme_says() -> None:
+    assert (timedelta(minutes=15), 24) == (CLAIM_LIFE, OVERLAP_HOURS)
 
 
 async def test_a_key_makes_a_key_of_its_owner_that_remembers_it(world: World) -> None:

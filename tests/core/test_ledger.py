@@ -50,6 +50,11 @@ async def count(world: World) -> int:
     return len(await world.ring.administration.list_events())
 
 
+def test_what_an_entry_is_of_is_written_down_as_it_is_called() -> None:
+    """In databases, which outlive what something is called here."""
+    assert [kind.value for kind in EventKind] == [kind.name.lower() for kind in EventKind]
+
+
 async def test_everything_that_the_operator_does_is_an_entry(world: World) -> None:
     operator = world.ring.administration
     assert await last(world) == (EventKind.USER_ADDED, "bob", None, OPERATOR, "")
