@@ -13,6 +13,10 @@ from mcp_keys_server.server.acknowledged import acknowledged_bytes
 
 LARGEST_HEAD: Final = 32 * 1024
 """Bytes of the request line and the header fields."""
+MOST_FIELDS: Final = 100
+"""In the head and behind the body together: each takes as long as hundreds of bytes."""
+MOST_CHUNKS: Final = 4_096
+"""Of a body that comes in chunks: each takes as long as thousands of bytes."""
 _HEAD_TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 )
@@ -45,6 +49,7 @@ class HttpProtocol(HttpToolsProtocol):
     """Received since the request began, or since the last of its body."""
     _parsed_bytes = 0
     """Of the request line and all fields."""
+    _fields = _chunks = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         super().connection_made(transport)
@@ -65,7 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._next = Owed.HEAD
         self._requests += 1
-        self._untold_bytes = self._parsed_bytes = 0
+        self._untold_bytes = self._parsed_bytes = self._fields = self._chunks = 0
 
     def on_url(self, url: bytes) -> None:
         self._count(len(url))
@@ -73,15 +78,32 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
+        self._fields += 1
+        if self._fields > MOST_FIELDS:
+            raise HttpParserError("the request has too many fields")
         # What comes behind the body (RFC 9110 section 6.5) is no part of the head, of which a proxy has taken out what
         # only it may say.
         if self._next is Owed.HEAD:
+            if name.lower() == b"host" and any(earlier == b"host" for earlier, _ in self.headers):
+                raise HttpParserError("the request is for two hosts")  # RFC 9112 section 3.2
             super().on_header(name, value.strip(b" \t"))
 
     def _count(self, parsed: int) -> None:
         self._parsed_bytes += parsed
         if self._parsed_bytes > LARGEST_HEAD:
-            raise HttpParserError("the request's head is too large")  # which is answered with 400
+            raise HttpParserError("the request's head is too large")
+
+    def send_400_response(self, msg: str) -> None:
+        """For all that the parser does not take."""
+        if self._is_to_be_told or (self._next is Owed.REQUEST and not self._is_answering):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+        if self._chunks > MOST_CHUNKS:
+            raise HttpParserError("the body comes in too many chunks")
 
     def on_body(self, body: bytes) -> None:
         self._untold_bytes = 0

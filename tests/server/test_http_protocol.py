@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from mcp_keys_server.server.http_protocol import LARGEST_HEAD
+from mcp_keys_server.server.http_protocol import LARGEST_HEAD, MOST_CHUNKS, MOST_FIELDS
 from mcp_keys_server.server.http_service import http_server, listen
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +23,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Says which fields it sees before and after the body, and the body."""
     if scope["type"] == "http":
         request = Request(scope, receive)
+        if request.url.path == "/unread":
+            await PlainTextResponse("unread")(scope, receive, send)
+            return
         before = request.headers.items()
         with suppress(ClientDisconnect):
             body = await request.body()
@@ -82,6 +85,37 @@ async def test_a_request_line_counts_like_the_fields() -> None:
         async with connection() as (reader, writer):
             writer.write(b"GET /%s HTTP/1.1\r\nhost: localhost\r\n\r\n" % (b"y" * length))
             assert (await reader.readuntil(b"\r\n")).split()[1] == status
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        (b"a:\r\n" * (MOST_FIELDS - 1), b"200"),
+        (b"a:\r\n" * MOST_FIELDS, b"400"),
+        (b"HOST: localhost\r\n", b"400"),
+    ],
+    ids=["as many as may be", "one more", "another host"],
+)
+async def test_fields_are_not_too_many_and_name_one_host(fields: bytes, status: bytes) -> None:
+    async with connection() as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\n" + fields + b"\r\n")
+        assert (await reader.readuntil(b"\r\n")).split()[1] == status
+
+
+@pytest.mark.parametrize(("chunks", "status"), [(MOST_CHUNKS - 1, b"200"), (MOST_CHUNKS, b"400")])
+async def test_a_body_comes_in_chunks_that_are_not_too_many(chunks: int, status: bytes) -> None:
+    async with connection() as (reader, writer):
+        writer.write(POST + b"1\r\na\r\n" * chunks + b"0\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n")).split()[1] == status
+
+
+async def test_who_has_an_answer_gets_no_other_for_what_is_wrong_with_the_rest() -> None:
+    async with connection() as (reader, writer):
+        writer.write(POST.replace(b"POST /", b"POST /unread"))
+        answer = await reader.readuntil(b"unread")
+        writer.write(b"1\r\na\r\n" * (MOST_CHUNKS + 1))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert await reader.read() == b""
 
 
 async def test_a_body_is_as_long_as_it_likes() -> None:
