@@ -58,7 +58,8 @@ def test_a_database_that_is_not_there_is_not_made(run: Run, database: Database) 
     [
         ("ledger", "the ledger is broken: entry 1 was changed"),
         ("guard", "its guard is missing or off: an_event_is_never_changed"),
-        ("secret", "it has lost its checksum secret: restore a backup"),
+        ("secret", "it has lost its checksum secret; restore a backup"),
+        ("damaged secret", "it has lost its checksum secret; restore a backup"),
         ("mark", "is a copy of somewhere that is not finished: run"),
     ],
 )
@@ -71,6 +72,9 @@ def test_a_problem_is_named_and_ends_it_with_1(run: Run, database: Database, pro
         database.sql(f"DROP TRIGGER an_event_is_never_changed{on}")
     elif problem == "secret":
         database.sql("DELETE FROM meta WHERE name = 'checksum_secret'")
+    elif problem == "damaged secret":
+        value = "zeroblob(64)" if isinstance(database, SqliteDatabase) else "'damaged'"
+        database.sql(f"UPDATE meta SET value = {value} WHERE name = 'checksum_secret'")
     else:
         value = "x'736f6d657768657265'" if isinstance(database, SqliteDatabase) else "'somewhere'"
         database.sql(f"INSERT INTO meta (name, value) VALUES ('copying_from', {value})")

@@ -1,6 +1,5 @@
 """The tables in PostgreSQL: ours, of a schema that this version knows, on a server that keeps what it has confirmed."""
 
-import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -9,9 +8,9 @@ from mcp_keys_server.core.errors import NoDatabaseError, StoreUnavailableError, 
 from mcp_keys_server.stores.postgres import statements as sql
 from mcp_keys_server.stores.postgres.connecting import Connection, PooledConnection
 from mcp_keys_server.stores.postgres.url import PostgresUrl
+from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET, new_checksum_secret, whole_checksum_secret
 from mcp_keys_server.stores.sql.migration_scripts import migrations
 from mcp_keys_server.stores.sql.statements import ADD_META, PUT_META, READ_META
-from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
 
 OLDEST_SERVER: Final = 130_000
@@ -44,13 +43,10 @@ async def prepare(connection: Connection, url: PostgresUrl, *, create: bool, unf
                 await connection.execute(script, timeout=SECONDS_TO_MIGRATE)
                 await connection.execute(PUT_META, VERSION, str(number).encode())
         if version == 0:
-            await connection.execute(ADD_META, CHECKSUM_SECRET, secrets.token_bytes(32))
-        checksum_secret = await connection.fetchval(READ_META, CHECKSUM_SECRET)
-        if checksum_secret is None:
-            raise UnusableDatabaseError(f"{url} has lost its checksum secret; restore a backup")
+            await connection.execute(ADD_META, CHECKSUM_SECRET, new_checksum_secret())
+        checksum_secret = whole_checksum_secret(url, await connection.fetchval(READ_META, CHECKSUM_SECRET))
         if not unfinished:
             refuse_unfinished(url, await connection.fetchval(READ_META, COPYING_FROM))
-    assert isinstance(checksum_secret, bytes)  # noqa: S101 - the column holds nothing else
     return checksum_secret
 
 

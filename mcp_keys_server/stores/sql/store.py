@@ -20,7 +20,6 @@ from mcp_keys_server.stores.sql.database import SqlDatabase, Transaction
 Result = TypeVar("Result")
 
 SECONDS_TO_WAIT_FOR_A_TURN = 10
-CHECKSUM_SECRET = "checksum_secret"  # noqa: S105 - the name of the entry, not its value
 PUBLIC_URL = "public_url"
 
 

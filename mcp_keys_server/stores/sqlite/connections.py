@@ -18,8 +18,8 @@ import aiosqlite
 import anyio.to_thread
 
 from mcp_keys_server.core.errors import StoreUnavailableError
+from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.database import Row, Writes
-from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.live_records import LiveRecords
 from mcp_keys_server.stores.sqlite.opened_file import OpenedFile

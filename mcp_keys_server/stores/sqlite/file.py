@@ -1,7 +1,6 @@
 """The database file: made whole or not at all, private, ours, and of a schema that this version knows."""
 
 import os
-import secrets
 import sqlite3
 import stat
 import tempfile
@@ -12,8 +11,8 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from mcp_keys_server.core.errors import NoDatabaseError, UnusableDatabaseError
+from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET, new_checksum_secret, whole_checksum_secret
 from mcp_keys_server.stores.sql.migration_scripts import migrations
-from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
 from mcp_keys_server.stores.sqlite.statements import ADD_META, READ_META
 
@@ -39,8 +38,7 @@ def prepare(path: Path, *, create: bool = True, unfinished: bool = False) -> Non
             _make(path)
         with _opened(path, mode="rw") as connection:
             _migrate(connection)
-            if _meta(connection, CHECKSUM_SECRET) is None:
-                raise UnusableDatabaseError(f"{path} has lost its checksum secret; restore a backup")
+            whole_checksum_secret(path, _meta(connection, CHECKSUM_SECRET))
             if not unfinished:
                 refuse_unfinished(path, _meta(connection, COPYING_FROM))
             connection.execute("PRAGMA journal_mode = WAL")  # which a copy by VACUUM INTO, say, has lost
@@ -76,7 +74,7 @@ def _make(path: Path) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             _migrate(connection)
-            connection.execute(ADD_META, (CHECKSUM_SECRET, secrets.token_bytes(32)))
+            connection.execute(ADD_META, (CHECKSUM_SECRET, new_checksum_secret()))
         with suppress(FileExistsError):
             path.hardlink_to(draft)
     finally:

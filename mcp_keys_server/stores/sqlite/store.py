@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from mcp_keys_server.core.ledger import BrokenLedgerError, Entry
 from mcp_keys_server.core.records import ProvenHash, SecretRecord, Use
 from mcp_keys_server.stores.sql import rows
+from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.database import Row
-from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET, SqlStore
+from mcp_keys_server.stores.sql.store import SqlStore
 from mcp_keys_server.stores.sqlite import statements as sql
 from mcp_keys_server.stores.sqlite.connections import TROUBLE, SqliteConnections, trouble
 from mcp_keys_server.stores.sqlite.transaction import SqliteTransaction

@@ -1,14 +1,15 @@
 """What there is to say of a database without changing it."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from mcp_keys_server.core.clock import Clock
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.ledger import BrokenLedgerError, Head, follow_all
 from mcp_keys_server.stores.sql import table_statements as sql
+from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET, whole_checksum_secret
 from mcp_keys_server.stores.sql.statements import READ_META
-from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.tables import GUARDS, Snapshot
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
 from mcp_keys_server.stores.whole.moving import Place, newest_schema_of, open_snapshot, schema_version
@@ -58,11 +59,13 @@ async def check_database(place: Place, clock: Clock) -> Report:
 
 async def _contradictions(place: Place, database: Snapshot) -> list[str]:
     found = [f"its guard is missing or off: {guard}" for guard in sorted(GUARDS - await database.guards())]
-    if not await database.fetch(READ_META, CHECKSUM_SECRET):
-        found.append("it has lost its checksum secret: restore a backup")
-    mark = await database.fetch(READ_META, COPYING_FROM)
-    try:
-        refuse_unfinished(place, bytes(mark[0][0]) if mark else None)
-    except UnusableDatabaseError as error:
-        found.append(str(error))
+    for entry, look in (
+        (CHECKSUM_SECRET, partial(whole_checksum_secret, "it")),
+        (COPYING_FROM, partial(refuse_unfinished, place)),
+    ):
+        rows = await database.fetch(READ_META, entry)
+        try:
+            look(bytes(rows[0][0]) if rows else None)
+        except UnusableDatabaseError as error:
+            found.append(str(error))
     return found

@@ -15,7 +15,7 @@ from mcp_keys_server.core.ledger import BEGINNING, Head, follow_all
 from mcp_keys_server.stores.postgres.url import PostgresUrl
 from mcp_keys_server.stores.sql import statements as shared
 from mcp_keys_server.stores.sql import table_statements as sql
-from mcp_keys_server.stores.sql.store import CHECKSUM_SECRET
+from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.tables import TABLES, Digest, Table, TableReader, TableWriter
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, COPYING_RUN, refuse_unfinished
 from mcp_keys_server.stores.whole.moving import Place, open_source, open_target

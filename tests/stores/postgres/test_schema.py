@@ -74,8 +74,9 @@ async def test_a_schema_of_another_program_is_left_alone(database: PostgresDatab
 
 
 async def test_a_database_without_its_version_or_its_secret_is_left_alone(world: World) -> None:
-    world.sql("DELETE FROM meta WHERE name = 'checksum_secret'")
-    await refused(world.address, "lost its checksum secret; restore a backup")
+    for damage in ("UPDATE meta SET value = '\\x00'", "DELETE FROM meta"):
+        world.sql(f"{damage} WHERE name = 'checksum_secret'")
+        await refused(world.address, "lost its checksum secret; restore a backup")
     world.sql("DELETE FROM meta")
     await refused(world.address, "is another program's")
 

@@ -16,6 +16,7 @@ from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import KnownSecret, Person
 from mcp_keys_server.setting_rules import is_root
+from mcp_keys_server.stores.sql.checksum_secret import with_digest
 from mcp_keys_server.stores.sql.migration_scripts import migrations
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.connections import open_connections
@@ -131,6 +132,13 @@ def make_without_secret(path: Path) -> None:
         connection.commit()
 
 
+def make_with_damaged_secret(path: Path) -> None:
+    sqlite_file.prepare(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE meta SET value = zeroblob(length(value))")
+        connection.commit()
+
+
 UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty": (make_empty, "is empty.*restore a backup, or remove it"),
     "text": (make_text, "no database at all.*--database"),
@@ -141,6 +149,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], None], str]] = {
     "below a file": (make_folder_a_file, "cannot be used.*--database"),
     "a dangling link": (make_dangling, "cannot be used|cannot be opened"),
     "without its secret": (make_without_secret, "lost its checksum secret; restore a backup"),
+    "with a damaged secret": (make_with_damaged_secret, "lost its checksum secret; restore a backup"),
     "damaged": (make_damaged, "damaged.*restore a backup"),
 }
 
@@ -397,7 +406,7 @@ def make_first_schema(path: Path, key: ApiKey, checksum_secret: bytes) -> None:
 
 
 async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys_are_good(tmp_path: Path) -> None:
-    path, checksum_secret = tmp_path / "keys.db", b"s" * 32
+    path, checksum_secret = tmp_path / "keys.db", with_digest(b"s" * 32)
     key = KeyMint(checksum_secret).mint()
     make_first_schema(path, key, checksum_secret)
     noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
