@@ -62,7 +62,8 @@ def disable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
     if key.disabled_at is not None:
         return Decision(key)
     after = replace(key, disabled_at=deed.now)
-    return Decision(after, (KeepKey(after),), (deed.event(EventKind.KEY_DISABLED, key),))
+    # A session would come back with the key, whoever has its cookie by then.
+    return Decision(after, (KeepKey(after), EndSessions(key_id)), (deed.event(EventKind.KEY_DISABLED, key),))
 
 
 def enable(holdings: Holdings, deed: Deed, key_id: str) -> Decision[KeyRecord]:
@@ -111,7 +112,8 @@ def switch_user(holdings: Holdings, deed: Deed, *, off: bool) -> Decision[UserRe
     after = replace(user, disabled_at=deed.now if off else None)
     kind = EventKind.USER_DISABLED if off else EventKind.USER_ENABLED
     event = Event(kind, deed.now, user.user_id, None, deed.by)
-    return Decision(after, (DisableUser(after.disabled_at),), (event,))
+    ended = [EndSessions(key_id) for key_id in holdings.keys] if off else []
+    return Decision(after, (DisableUser(after.disabled_at), *ended), (event,))
 
 
 def revoke(

@@ -185,9 +185,10 @@ async def test_a_revoked_key_and_anothers_are_not_changed(world: World) -> None:
     assert await world.ring.administration.list_keys() == [bobs]
 
 
-async def test_a_disabled_key_is_refused_at_once_with_its_sessions_and_good_again_when_enabled(world: World) -> None:
+async def test_a_disabled_key_is_refused_at_once_and_good_again_when_enabled_and_its_sessions_are_not(
+    world: World,
+) -> None:
     record, key = await world.key()
-    token = await world.ring.sessions.begin(await principal_of(world, key))
     doors: tuple[tuple[Callable[[], Awaitable[KeyRecord]], Callable[[], Awaitable[KeyRecord]]], ...] = (
         (
             lambda: world.ring.manager.disable_key(ADA, key_id=record.key_id),
@@ -199,6 +200,7 @@ async def test_a_disabled_key_is_refused_at_once_with_its_sessions_and_good_agai
         ),
     )
     for disable, enable in doors:
+        token = await world.ring.sessions.begin(await principal_of(world, key))
         disabled = await disable()
         assert (disabled.disabled_at, disabled.status(world.clock())) == (world.clock.now, KeyStatus.DISABLED)
         assert await refusal_of(world, key) is Refusal.DISABLED
@@ -208,7 +210,8 @@ async def test_a_disabled_key_is_refused_at_once_with_its_sessions_and_good_agai
         assert await disable() == disabled
         assert await enable() == await enable() == record
         assert await refusal_of(world, key) is None
-        await world.ring.sessions.principal(token)
+        with pytest.raises(SessionEndedError):
+            await world.ring.sessions.principal(token)
 
 
 async def test_a_weaker_key_disables_a_stronger_one_and_cannot_enable_it(world: World) -> None:
@@ -265,7 +268,9 @@ async def test_a_key_without_keys_write_changes_disables_and_enables_none(world:
             await act(reader, key_id=reader.key_id)
 
 
-async def test_the_keys_and_sessions_of_a_disabled_user_are_refused_until_they_are_enabled(world: World) -> None:
+async def test_the_keys_of_a_disabled_user_are_refused_until_they_are_enabled_and_their_sessions_end(
+    world: World,
+) -> None:
     record, key = await world.key()
     _, bobs = await world.key("bob")
     token = await world.ring.sessions.begin(await principal_of(world, key))
@@ -283,7 +288,8 @@ async def test_the_keys_and_sessions_of_a_disabled_user_are_refused_until_they_a
         await world.ring.invitations.accept(invited.code, claimed_from=None)
     assert (await world.ring.administration.enable_user("ada")).disabled_at is None
     assert await refusal_of(world, key) is None
-    await world.ring.sessions.principal(token)
+    with pytest.raises(SessionEndedError):
+        await world.ring.sessions.principal(token)
     await world.ring.invitations.accept(invited.code, claimed_from=None)
 
 

@@ -97,6 +97,25 @@ async def test_a_session_ends_when_its_owner_is_disabled(world: World, ada: Visi
     assert not await ada.is_signed_in()
 
 
+async def test_a_session_that_ended_with_what_was_disabled_does_not_come_back(world: World, visitor: Visitor) -> None:
+    operator = world.ring.administration
+    record, key = await world.key()
+    _, others_key = await world.key("bob")
+    for disable, enable, what in (
+        (operator.disable_key, operator.enable_key, record.key_id),
+        (operator.disable_user, operator.enable_user, "ada"),
+        (operator.disable_user, operator.enable_user, "bob"),
+    ):
+        await visitor.sign_in(key)
+        await disable(what)
+        assert await visitor.is_signed_in() is (what == "bob")
+        await enable(what)
+        assert await visitor.is_signed_in() is (what == "bob")
+    await visitor.sign_in(others_key)
+    await operator.disable_key(record.key_id)
+    assert await visitor.is_signed_in()
+
+
 async def test_a_session_ends_when_its_key_does_not_open_the_keys_any_more(world: World, ada: Visitor) -> None:
     in_the_database(world, "UPDATE keys SET aliases = 'files'")
     assert not await ada.is_signed_in()
