@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from mcp_keys_server.core.errors import InvalidFieldError
 from mcp_keys_server.core.field_rules import check_scopes, parse_alias
@@ -18,6 +18,7 @@ _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _TOOL_PATTERN = re.compile(r"[A-Za-z0-9._*-]{1,128}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # What the connection itself says, or what the gateway makes of each request.
 _OUR_HEADERS = re.compile(r"host|connection|content-.*|transfer-encoding|te|trailer|upgrade|accept.*|mcp-.*|cookie")
 
@@ -33,8 +34,23 @@ def _template(fields: frozenset[str]) -> BeforeValidator:
     return BeforeValidator(parse)
 
 
-ProgramTemplate = Annotated[Template, _template(_OF_PROGRAMS)]
+def _sendable(template: Template) -> Template:
+    """In a header; of what is not ASCII, only the one who gets it knows."""
+    if not template.missing and _CONTROL.search(template.filled(**dict.fromkeys(_OF_REQUESTS, "a"))):
+        raise ValueError("a value without line breaks and other control characters, at its end too")
+    return template
+
+
+def _passable(template: Template) -> Template:
+    """To a program."""
+    if not template.missing and "\0" in template.filled(**dict.fromkeys(_OF_PROGRAMS, "a")):
+        raise ValueError("text without the character NUL")
+    return template
+
+
+ProgramTemplate = Annotated[Template, _template(_OF_PROGRAMS), AfterValidator(_passable)]
 RequestTemplate = Annotated[Template, _template(_OF_REQUESTS)]
+HeaderTemplate = Annotated[RequestTemplate, AfterValidator(_sendable)]
 ToolPattern = Annotated[str, Field(pattern=_TOOL_PATTERN.pattern.join(("^", "$")))]
 
 
@@ -119,7 +135,7 @@ class RemoteUpstream(Upstream):
     """A server that speaks streamable HTTP."""
 
     url: RequestTemplate = Field(description="Where it is. Of it, only the path may have fields.")
-    headers: Mapping[str, RequestTemplate] = Field(default={}, description="What is sent to it with each request.")
+    headers: Mapping[str, HeaderTemplate] = Field(default={}, description="What is sent to it with each request.")
     allow_private: bool = Field(default=False, description="Whether it may be at a private or local address.")
 
     @field_validator("url")

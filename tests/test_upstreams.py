@@ -157,6 +157,16 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     "a port too high": ('url = "https://notes.example:99999/"', "url: this is no address"),
     "a bracket": ('url = "https://[notes/"', "url: this is no address"),
     "a fragment": ('url = "https://notes.example/#Hunter2"', "url: an address without '#'"),
+    "a line break at the end of a header": (
+        'url = "https://x.example/"\nheaders = { X-Key = "Bearer Hunter2\\n" }',
+        "headers.X-Key: a value without line breaks and other control characters, at its end too",
+    ),
+    "two headers in one": (
+        'url = "https://x.example/"\nheaders = { X-Key = "Hunter2\\r\\nX-Other: {user_id}" }',
+        "headers.X-Key: a value without line breaks",
+    ),
+    "an argument with NUL": ('command = ["x", "Hunter2\\u0000"]', "command.1: text without the character NUL"),
+    "a variable with NUL": ('command = ["x"]\nenv = { A = "Hunter2\\u0000" }', "env.A: text without the character NUL"),
     "a host of the user's": ('url = "https://{user_id}.example/"', "url: fields may stand in the path only"),
     "no header": (SERVER + 'headers = { "a b" = "Hunter2" }', "headers: names of HTTP headers"),
     "a header of the gateway's": (SERVER + 'headers = { Host = "Hunter2" }', "headers: Host is set by the gateway"),

@@ -33,7 +33,7 @@ TRIAL_USER: Final = "check"
 """For whom it is tried if nobody is named."""
 SECONDS_TO_END: Final = 2.0
 """In which a program that has hung up is waited for, to hear what it ended of."""
-_UNSENDABLE: Final = (httpx2.InvalidURL, UnicodeError)
+_UNSENDABLE: Final = (httpx2.InvalidURL, httpx2.LocalProtocolError, UnicodeError)
 _FAILURES: Final = (McpKeysError, MCPError, httpx2.HTTPError, *_UNSENDABLE, OSError, ValueError, RuntimeError)
 
 

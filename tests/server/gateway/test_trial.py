@@ -52,6 +52,11 @@ def test_of_an_answer_over_http_the_status_is_told_and_not_the_address() -> None
     assert trial._sentence(error) == "it answered with HTTP 418"
 
 
+def test_of_what_cannot_be_sent_nothing_is_told() -> None:
+    error = httpx2.LocalProtocolError("Illegal header value b'Bearer hunter2'")
+    assert trial._sentence(error) == "its address or a header for it, as configured, cannot be sent"
+
+
 async def test_an_address_that_is_none_is_a_sentence(tmp_path: Path) -> None:
     upstream = RemoteUpstream.model_validate({"url": "https://notes.example/\x7f"})
     found = await tried("notes", upstream, TRIAL_USER, Bench(tmp_path, None, nothing_pinned))
