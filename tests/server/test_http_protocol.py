@@ -80,10 +80,17 @@ async def test_what_never_ends_behind_a_head_is_closed(endless: bytes) -> None:
             assert b"HTTP/1.1 200" not in await reading
 
 
-async def test_a_request_line_counts_like_the_fields() -> None:
-    for length, status in ((LARGEST_HEAD - 100, b"200"), (LARGEST_HEAD, b"400")):
+async def test_a_request_line_and_the_fields_have_a_bound_together() -> None:
+    half = LARGEST_HEAD // 2
+    for path, field, status in (
+        (LARGEST_HEAD - 100, 0, b"200"),
+        (LARGEST_HEAD, 0, b"400"),
+        (0, LARGEST_HEAD, b"400"),
+        (half, half - 100, b"200"),
+        (half, half, b"400"),
+    ):
         async with connection() as (reader, writer):
-            writer.write(b"GET /%s HTTP/1.1\r\nhost: localhost\r\n\r\n" % (b"y" * length))
+            writer.write(b"GET /%s HTTP/1.1\r\nhost: localhost\r\nx: %s\r\n\r\n" % (b"y" * path, b"z" * field))
             assert (await reader.readuntil(b"\r\n")).split()[1] == status
 
 
