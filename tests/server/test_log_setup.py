@@ -2,7 +2,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from starlette.requests import ClientDisconnect
 
+from mcp_keys_server.auth.line_budget import MOST_LINES
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.server.log_setup import PRINT_PAYLOADS, PRINT_REQUESTS, set_up_logging
 
@@ -71,3 +73,26 @@ def test_what_uvicorn_says_of_each_response_that_was_cut_is_no_news(capsys: pyte
     assert capsys.readouterr().err == ""
     logging.getLogger("uvicorn.error").error("ASGI callable returned without starting response.")
     assert "without starting" in capsys.readouterr().err
+
+
+def test_who_goes_away_amid_a_request_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info")
+    for error in (ClientDisconnect(), RuntimeError("a crash")):
+        try:
+            raise error
+        except Exception:
+            logging.getLogger("mcp.server.streamable_http").exception("Error handling POST request")
+    printed = capsys.readouterr().err
+    assert "ClientDisconnect" not in printed
+    assert printed.count("Error handling POST request") == printed.count("RuntimeError: a crash") == 1
+
+
+def test_of_what_the_sdk_says_there_are_so_many_lines_in_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info")
+    for number in range(MOST_LINES + 10):
+        logging.getLogger("mcp.server.lowlevel").warning("odd request %d", number)
+        logging.getLogger("mcp_keys_server.auth.guard").info("line %d", number)
+    printed = capsys.readouterr().err
+    assert printed.count("odd request") == MOST_LINES
+    assert printed.count("refused: very many lines logger=mcp; those of the next") == 1
+    assert printed.count("guard line") == MOST_LINES + 10
