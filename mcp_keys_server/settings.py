@@ -132,7 +132,12 @@ class Settings(BaseSettings):
         default=15, gt=0, le=1440, description="How long the owner of a new key has to claim it on its page."
     )
     invitation_days: float = Field(default=7, gt=0, le=90, description="How long an invitation can be used.")
-    calls_per_minute: int = Field(default=600, ge=1, le=10**9, description="How many calls one key may make.")
+    calls_per_minute: int = Field(
+        default=600,
+        ge=1,
+        le=10**9,
+        description="Calls of one key, and its pages in one network.",
+    )
     changes_per_hour: int = Field(
         default=600,
         ge=1,

@@ -76,6 +76,7 @@ def build_app(  # noqa: PLR0913 - each is a part that may be another's, given by
         max_request_body_size=LARGEST_BODY,
     )
     calls = Throttle("calls", RateLimitItemPerMinute(settings.calls_per_minute), counters)
+    visits = Throttle("visits", RateLimitItemPerMinute(settings.calls_per_minute), counters)
     failures = Throttle("failures", RateLimitItemPerMinute(settings.failures_per_minute), counters)
 
     def guarded(behind: ASGIApp) -> KeyGuard:
@@ -127,7 +128,7 @@ def build_app(  # noqa: PLR0913 - each is a part that may be another's, given by
         # None but the interfaces are for scripts of web pages, so what says whose may read them is not for the others:
         # least of all for what proxies ask, where the answer to a preflight would let its request in.
         routes=[
-            Mount("/keys", build_pages(ring, policy, counters, clock=clock)),
+            Mount("/keys", build_pages(ring, policy, counters, visits, clock=clock)),
             Route("/verify", verification),
             Mount("/verify", verification),
             Route("/introspect", introspection),

@@ -39,7 +39,7 @@ from mcp_keys_server.server.pages.own_keys import KeyPages
 from mcp_keys_server.server.pages.page_guard import PageGuard
 from mcp_keys_server.server.pages.rendering import page
 from mcp_keys_server.server.pages.signing_in import SignInPages, own_page
-from mcp_keys_server.server.pages.visitors import NotSignedInError, UnknownPersonError, Visitors
+from mcp_keys_server.server.pages.visitors import NotSignedInError, TooManyVisitsError, UnknownPersonError, Visitors
 
 logger = logging.getLogger(__name__)
 
@@ -74,14 +74,17 @@ _PAGES: Final[dict[type[Exception], tuple[int, str, str | None]]] = {
     NotPermittedError: (403, "Your key may not do this", None),
     KeyNoLongerGoodError: (403, "Your key may not do this", None),
     TooManyChangesError: (429, "Not so fast", None),
+    TooManyVisitsError: (429, "Not so fast", "You have asked for very many pages. Wait a minute, then try again."),
     InvalidFieldError: (404, "There is nothing here", "This address is mistyped or cut off."),
 }
 
 
-def build_pages(ring: KeyRing, policy: HostPolicy, counters: Counters, *, clock: Clock = utc_now) -> ASGIApp:
-    """All that is below ``/keys``."""
+def build_pages(
+    ring: KeyRing, policy: HostPolicy, counters: Counters, visits: Throttle, *, clock: Clock = utc_now
+) -> ASGIApp:
+    """All that is below ``/keys``. Visits are of one key or person from one network address, sign-ins too."""
     claims = Throttle("claims", CLAIMS, counters)
-    visitors = Visitors(ring.sessions, ring.store, https=policy.public_url.startswith("https://"))
+    visitors = Visitors(ring.sessions, ring.store, visits, https=policy.public_url.startswith("https://"))
     lines = LineBudget()
     app = Starlette(
         routes=[
@@ -114,7 +117,7 @@ async def _explain(lines: LineBudget, request: Request, error: Exception) -> Res
     answer = page("message.html", status, heading=heading, text=text or f"{error}.")
     if status == 503:  # noqa: PLR2004
         answer.headers["retry-after"] = str(SECONDS_TO_RETRY_AFTER)
-    if isinstance(error, TooManyChangesError):
+    if isinstance(error, TooManyChangesError | TooManyVisitsError):
         answer.headers["retry-after"] = str(error.seconds)
     return answer
 

@@ -3,7 +3,8 @@ import secrets
 import pytest
 
 from mcp_keys_server import RequestedGrant
-from tests.server.pages.conftest import COOKIE, OWN_FORM, Visit, Visitor, in_the_database
+from mcp_keys_server.settings import Settings
+from tests.server.pages.conftest import COOKIE, OWN_FORM, Visit, Visitor, app_with, client, in_the_database
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -119,6 +120,22 @@ async def test_a_session_that_ended_with_what_was_disabled_does_not_come_back(wo
 async def test_a_session_ends_when_its_key_does_not_open_the_keys_any_more(world: World, ada: Visitor) -> None:
     in_the_database(world, "UPDATE keys SET aliases = 'files'")
     assert not await ada.is_signed_in()
+
+
+async def test_pages_and_sign_ins_without_end_are_refused_for_a_while(world: World) -> None:
+    _, key = await world.key()
+    _, other = await world.key()
+    app = app_with(world, Settings(calls_per_minute=3))
+    async with client(app) as http, client(app, address="198.51.100.1") as other_http:
+        here, elsewhere = Visitor(http), Visitor(other_http)
+        assert (await here.sign_in(key)).status_code == 303
+        assert [(await here.get("/keys/")).status_code for _ in range(3)] == [200, 200, 429]
+        refused = await here.sign_in(key)
+        assert (refused.status_code, refused.headers["retry-after"].isdecimal()) == (429, True)
+        assert "Wait a minute" in refused.text
+        assert (await here.sign_in(other)).status_code == 303
+        assert (await elsewhere.sign_in(key)).status_code == 303
+        assert await elsewhere.is_signed_in()
 
 
 async def test_an_idle_session_ends_after_half_an_hour(world: World, ada: Visitor) -> None:
