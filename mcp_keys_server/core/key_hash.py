@@ -31,6 +31,11 @@ def is_sha256(text: str) -> bool:
     return _SHA256_DIGITS.fullmatch(text) is not None
 
 
+def is_key_hash(text: str) -> bool:
+    digits = sha256_within(text)
+    return cost_of_bcrypt(bcrypt_within(text)) is not None if digits is None else is_sha256(digits)
+
+
 def imported_bcrypt(bcrypt_string: str) -> str:
     """The hash of an imported key, from the bcrypt string of it."""
     return _IMPORTED + bcrypt_string

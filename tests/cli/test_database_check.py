@@ -106,6 +106,45 @@ def test_a_row_that_belongs_to_none_and_a_damaged_file_are_named(run: Run, datab
 
 @pytest.mark.usefixtures("ada")
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("UPDATE users SET created_at = 'yesterday'", "the row 'ada' of users is damaged: one of its times is none"),
+        ("UPDATE keys SET created_at = 'yesterday'", "of keys is damaged: one of its times is none; restore a backup"),
+        ("UPDATE secrets SET key_hash = 'x'", "of secrets is damaged: its hash is none; revoke its key"),
+        ("UPDATE secrets SET key_hash = 'sha256:x'", "of secrets is damaged: its hash is none; revoke its key"),
+        (
+            "CREATE TRIGGER evil AFTER UPDATE ON keys BEGIN SELECT 1; END",
+            "a trigger is there that is not its own: 'evil'",
+        ),
+        ("ALTER TABLE secrets RENAME COLUMN proof TO poof", "cannot be read or written: no such column: proof"),
+        ("DROP TABLE sessions", "cannot be read or written: no such table: sessions"),
+        ("DROP TABLE counters", "cannot be read or written: no such table: counters"),
+        ("PRAGMA user_version = 0", "has lost the number of its schema; restore a backup"),
+    ],
+)
+def test_what_servers_could_not_work_with_is_named(run: Run, database: Database, damage: str, sentence: str) -> None:
+    created(run)
+    database.sql(damage)
+    done = run("database", "check")
+    assert done.code == 1
+    assert sentence in done.out + done.err
+    assert SOUND not in done.out
+
+
+@pytest.mark.usefixtures("ada")
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_a_command_that_meets_a_damaged_row_says_so(run: Run, database: Database) -> None:
+    created(run)
+    database.sql("UPDATE keys SET created_at = 'yesterday'")
+    done = run("keys", "list")
+    assert (done.code, done.out) == (1, "")
+    assert "a row of the SQLite database is damaged: " in done.err
+    assert "'mcp-keys-server database check' says which" in done.err
+
+
+@pytest.mark.usefixtures("ada")
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_an_older_schema_is_said_and_not_changed(run: Run, database: Database) -> None:
     database.sql("PRAGMA user_version = 2")
     done = run("database", "check", "--json")

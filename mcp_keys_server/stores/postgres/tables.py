@@ -12,7 +12,7 @@ from mcp_keys_server.stores.postgres.statements import FOLLOW_EVENTS, GUARDS_AT_
 from mcp_keys_server.stores.postgres.url import PostgresUrl
 from mcp_keys_server.stores.sql import rows
 from mcp_keys_server.stores.sql.database import Row
-from mcp_keys_server.stores.sql.tables import ROWS_AT_A_TIME
+from mcp_keys_server.stores.sql.tables import GUARDS, ROWS_AT_A_TIME
 
 SECONDS_FOR_A_STATEMENT = 600
 """Some of which read a whole table."""
@@ -72,6 +72,8 @@ async def connection_to(url: PostgresUrl) -> AsyncIterator[Connection]:
 
 class PostgresTables:
     """One connection, which nobody else uses."""
+
+    own_guards = GUARDS | {"no_event_is_removed"}
 
     def __init__(self, url: PostgresUrl, connection: Connection) -> None:
         self._url = url

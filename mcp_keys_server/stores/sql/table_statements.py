@@ -2,6 +2,7 @@
 
 ANYTHING = "SELECT 1 FROM users UNION ALL SELECT 1 FROM events LIMIT 1"
 REMOVE_META = "DELETE FROM meta WHERE name = $1"
+ANY_COUNTER = "SELECT 1 FROM counters LIMIT 1"
 HOLD_META = "UPDATE meta SET value = value WHERE name = $1 AND value = $2 RETURNING name"
 ALL_META = "SELECT name, value FROM meta"
 

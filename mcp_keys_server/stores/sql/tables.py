@@ -33,11 +33,14 @@ class TableReader(Protocol):
 class Snapshot(TableReader, Protocol):
     """A database that knows its own troubles."""
 
+    own_guards: frozenset[str]
+    """The names of the triggers with which it refuses what must not happen."""
+
     async def troubles(self, clock: Clock) -> list[str]:
         """What is not as it should be, in words."""
 
     async def guards(self) -> set[str]:
-        """The names of its triggers that are at work."""
+        """The names of the triggers that are at work."""
 
     async def server(self, clock: Clock) -> dict[str, object]:
         """What is to be known of the server that keeps it."""
@@ -95,26 +98,34 @@ class Table:
         values = list(row)
         for column in self.times:
             if isinstance(values[column], str):
-                values[column] = self._moment(values[column])
+                values[column] = self._moment(row, values[column])
         return tuple(values)
 
-    def _moment(self, text: str) -> datetime:
+    def _moment(self, row: Row, text: str) -> datetime:
         moment = None
         with suppress(ValueError):
             moment = datetime.fromisoformat(text)
         if moment is None or moment.tzinfo is None:
-            raise UnusableDatabaseError(f"a row of {self.name} is damaged: one of its times is none; restore a backup")
+            raise UnusableDatabaseError(f"{self.named(row)} is damaged: one of its times is none; restore a backup")
         return moment
+
+    def named(self, row: Row) -> str:
+        """Which one it is, by its first column."""
+        return f"the row {row[0].hex() if isinstance(row[0], bytes) else row[0]!r} of {self.name}"
 
 
 _IDS: Final[tuple[str, str]] = ("", "\U0010ffff")
+
+SECRETS: Final = "secrets"
+HASH_OF_SECRET: Final = 2
+"""Which column of theirs it is."""
 
 TABLES: Final = (
     Table("users", *_IDS, (3, 4), sql.COUNT_USERS, sql.READ_USERS, sql.PUT_USER),
     Table("keys", *_IDS, (5, 6, 7, 8, 11), sql.COUNT_KEYS, sql.READ_KEYS, sql.PUT_KEY),
     # By which key a key was made, afterwards: a clock that was put back may have made it the older one.
     Table("makers of keys", *_IDS, (), sql.COUNT_MAKERS, sql.READ_MAKERS, sql.PUT_MAKER),
-    Table("secrets", *_IDS, (3, 4, 5), sql.COUNT_SECRETS, sql.READ_SECRETS, sql.PUT_SECRET, sql.REMOVE_SECRETS),
+    Table(SECRETS, *_IDS, (3, 4, 5), sql.COUNT_SECRETS, sql.READ_SECRETS, sql.PUT_SECRET, sql.REMOVE_SECRETS),
     # A claim that was spent and put anew, and spent again since it was copied, is none that may be changed so.
     Table("claims", *_IDS, (1, 4), sql.COUNT_CLAIMS, sql.READ_CLAIMS, sql.PUT_CLAIM, sql.REMOVE_CLAIMS),
     Table(

@@ -166,4 +166,8 @@ def _trouble_named() -> Iterator[None]:
 
 
 def trouble(error: Exception) -> StoreUnavailableError:
-    return StoreUnavailableError(f"the SQLite database does not answer: {error}")
+    if isinstance(error, sqlite3.Error | OSError):
+        return StoreUnavailableError(f"the SQLite database does not answer: {error}")
+    return StoreUnavailableError(
+        f"a row of the SQLite database is damaged: {error}; 'mcp-keys-server database check' says which"
+    )

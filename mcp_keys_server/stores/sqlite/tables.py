@@ -12,7 +12,7 @@ from mcp_keys_server.core.clock import Clock
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.ledger import Entry
 from mcp_keys_server.stores.sql.database import Row
-from mcp_keys_server.stores.sql.tables import ROWS_AT_A_TIME
+from mcp_keys_server.stores.sql.tables import GUARDS, ROWS_AT_A_TIME
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.connections import SECONDS_TO_WAIT_FOR_A_WRITER, TROUBLE
 from mcp_keys_server.stores.sqlite.statements import FOLLOW_EVENTS, numbered
@@ -55,6 +55,8 @@ async def _connection(path: Path, mode: str) -> AsyncIterator[aiosqlite.Connecti
 
 class SqliteTables:
     """One connection, which nobody else uses."""
+
+    own_guards = GUARDS
 
     def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
         self._path = path

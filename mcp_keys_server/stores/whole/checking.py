@@ -6,11 +6,12 @@ from pathlib import Path
 
 from mcp_keys_server.core.clock import Clock
 from mcp_keys_server.core.errors import UnusableDatabaseError
+from mcp_keys_server.core.key_hash import is_key_hash
 from mcp_keys_server.core.ledger import BrokenLedgerError, Head, follow_all
 from mcp_keys_server.stores.sql import table_statements as sql
 from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET, whole_checksum_secret
 from mcp_keys_server.stores.sql.statements import READ_META
-from mcp_keys_server.stores.sql.tables import GUARDS, Snapshot
+from mcp_keys_server.stores.sql.tables import HASH_OF_SECRET, SECRETS, TABLES, Snapshot
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
 from mcp_keys_server.stores.whole.moving import Place, newest_schema_of, open_snapshot, schema_version
 
@@ -42,7 +43,7 @@ async def check_database(place: Place, clock: Clock) -> Report:
         if schema < newest:
             problems.append(f"it is of schema {schema} and not of {newest} yet: run 'mcp-keys-server database migrate'")
             return Report(kind, str(place), schema, {}, None, server, tuple(problems))
-        problems += await _contradictions(place, database)
+        problems += [*await _contradictions(place, database), *await _damaged_rows(database)]
         counts = {
             "users": (await database.fetch(sql.COUNT_USERS))[0][0],
             "keys": (await database.fetch(sql.COUNT_KEYS))[0][0],
@@ -57,8 +58,25 @@ async def check_database(place: Place, clock: Clock) -> Report:
         return Report(kind, str(place), schema, counts, head, server, tuple(problems))
 
 
+async def _damaged_rows(database: Snapshot) -> list[str]:
+    """Of each table the first row that nobody can read, and all hashes that no key can fit."""
+    found = []
+    await database.fetch(sql.ANY_COUNTER)
+    for table in TABLES:
+        try:
+            async for _, _, page in table.pages(database):
+                if table.name == SECRETS:
+                    odd = (row for row in page if not is_key_hash(row[HASH_OF_SECRET]))
+                    found += [f"{table.named(row)} is damaged: its hash is none; revoke its key" for row in odd]
+        except UnusableDatabaseError as error:
+            found.append(str(error))
+    return found
+
+
 async def _contradictions(place: Place, database: Snapshot) -> list[str]:
-    found = [f"its guard is missing or off: {guard}" for guard in sorted(GUARDS - await database.guards())]
+    own, at_work = database.own_guards, await database.guards()
+    found = [f"its guard is missing or off: {guard}" for guard in sorted(own - at_work)]
+    found += [f"a trigger is there that is not its own: {other!r}" for other in sorted(at_work - own)]
     for entry, look in (
         (CHECKSUM_SECRET, partial(whole_checksum_secret, "it")),
         (COPYING_FROM, partial(refuse_unfinished, place)),
