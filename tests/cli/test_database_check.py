@@ -133,6 +133,15 @@ def test_what_servers_could_not_work_with_is_named(run: Run, database: Database,
 
 
 @pytest.mark.usefixtures("ada")
+@pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+def test_the_guard_against_emptying_the_ledger_is_missed_too(run: Run, database: Database) -> None:
+    database.sql("DROP TRIGGER no_event_is_removed ON events")
+    done = run("database", "check")
+    assert done.code == 1
+    assert "its guard is missing or off: no_event_is_removed" in done.out
+
+
+@pytest.mark.usefixtures("ada")
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_a_command_that_meets_a_damaged_row_says_so(run: Run, database: Database) -> None:
     created(run)
