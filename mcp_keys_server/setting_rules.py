@@ -71,9 +71,15 @@ def _networks_only(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+_WRITTEN_BY_CLIENTS = frozenset(
+    {"authorization", "connection", "content-length", "content-type", "cookie", "host", "origin", "transfer-encoding"}
+    | {"user-agent", "x-api-key", "x-forwarded-for"}
+)
+
+
 def _header_name(value: str) -> str:
-    if not _HEADER_NAME.fullmatch(value):
-        raise ValueError("the name of a header, such as X-Forwarded-User")
+    if not _HEADER_NAME.fullmatch(value) or value.lower() in _WRITTEN_BY_CLIENTS:
+        raise ValueError("the name of a header that nothing else is said in, such as X-Forwarded-User")
     return value
 
 

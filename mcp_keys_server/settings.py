@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import BeforeValidator, Field, SecretBytes, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretBytes, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -15,7 +15,8 @@ from pydantic_settings import (
 )
 
 from mcp_keys_server.core.api_key import parse_tag
-from mcp_keys_server.core.field_rules import LONGEST_LIFE_DAYS, parse_user_id
+from mcp_keys_server.core.errors import InvalidFieldError
+from mcp_keys_server.core.field_rules import check_life, parse_user_id
 from mcp_keys_server.core.grant import KEYS_ALIAS
 from mcp_keys_server.setting_rules import (
     ExpandedPath,
@@ -49,8 +50,16 @@ def _proof_secret(text: str) -> SecretBytes:
     return SecretBytes(parse_secret(text))
 
 
+def _life(days: float) -> float:
+    try:
+        check_life(days)
+    except InvalidFieldError as error:
+        raise ValueError(error.rule) from None
+    return days
+
+
 UserId = Annotated[str, by_rule(parse_user_id)]
-DaysOfAKey = Annotated[float, Field(gt=0, le=LONGEST_LIFE_DAYS)]
+DaysOfAKey = Annotated[float, AfterValidator(_life)]
 KeyTag = Annotated[str, by_rule(parse_tag)]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
+from mcp_keys_server.cli.output import printable
 from mcp_keys_server.settings import ENVIRONMENT_PREFIX, NOT_SETTINGS, Settings, SettingsError
 from mcp_keys_server.upstreams import AnyUpstream
 
@@ -89,7 +90,7 @@ def _explained(place: tuple[int | str, ...], message: str) -> str:
         return rule
     name = str(place[0])
     if name not in Settings.model_fields:
-        return f"{name} is no setting"
+        return f"{printable(name)} is no setting"
     if name == "upstreams":  # which is a world of its own, and says itself where it is wrong
         return rule
     return f"{name} (or {ENVIRONMENT_PREFIX}{name.upper()}): {rule}"

@@ -88,7 +88,8 @@ BAD: dict[str, tuple[str, str, str]] = {
     "the home of nobody": ("DATABASE", "~nosuchuser/Hunter2", "database .*home of a user"),
     "a URL of another scheme": ("PUBLIC_URL", "ftp://Hunter2", "public_url .*https://"),
     "no URL": ("PUBLIC_URL", "Hunter2", "public_url .*https://"),
-    "a life of none": ("DEFAULT_EXPIRY_DAYS", "0", "default_expiry_days .*greater than 0"),
+    "a life of none": ("DEFAULT_EXPIRY_DAYS", "0", "default_expiry_days .*from a second to 3650 days"),
+    "a life of less than a second": ("MAX_EXPIRY_DAYS", "1e-300", "max_expiry_days .*from a second to 3650 days"),
     "a life of words": ("MAX_EXPIRY_DAYS", "Hunter2", "max_expiry_days .*number"),
     "a life too long": ("MAX_EXPIRY_DAYS", "3651", "max_expiry_days .*3650"),
     "a life that is no number": ("MAX_EXPIRY_DAYS", "nan", "max_expiry_days .*3650"),
@@ -141,6 +142,8 @@ def test_an_unknown_setting_is_named_wherever_it_stands(monkeypatch: pytest.Monk
     with pytest.raises(SettingsError, match="prot is no setting") as refused:
         load_settings(config=a_file(tmp_path, 'prot = "Hunter2"'))
     assert "Hunter2" not in str(refused.value)
+    with pytest.raises(SettingsError, match=r"^a\\x1b\[31m is no setting$"):
+        load_settings(config=a_file(tmp_path, r'"a\u001b[31m" = 1'))
     monkeypatch.setenv("MCP_KEYS_PROT", "Hunter2")
     with pytest.raises(SettingsError, match="MCP_KEYS_PROT .*is no setting.*MCP_KEYS_PORT") as refused:
         load_settings()

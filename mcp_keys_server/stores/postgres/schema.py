@@ -93,7 +93,7 @@ async def _check_server(connection: Connection, url: PostgresUrl) -> None:
     if synchronous_commit == "off":
         raise UnusableDatabaseError(
             f"{url} may forget what it has confirmed, and revoked keys would come back to life; run: "
-            f"ALTER ROLE {role} SET synchronous_commit = on"
+            f"ALTER ROLE {role} SET synchronous_commit = on, and leave it out of the URL"
         )
     if fsync == "off":
         raise UnusableDatabaseError(

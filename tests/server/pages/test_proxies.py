@@ -240,6 +240,8 @@ async def test_the_zone_of_an_address_is_no_place_for_text(world: World, visitor
         {"trusted_user_header": "X-User"},
         {"trusted_user_header": "X User", "trusted_proxy_addresses": "10.0.0.1"},
         {"trusted_user_header": "X-User:", "trusted_proxy_addresses": "10.0.0.1"},
+        {"trusted_user_header": "Cookie", "trusted_proxy_addresses": "10.0.0.1"},
+        {"trusted_user_header": "host", "trusted_proxy_addresses": "10.0.0.1"},
         {"trusted_user_header": "", "trusted_proxy_addresses": "10.0.0.1"},
         {"trusted_proxy_addresses": "*"},
         {"trusted_proxy_addresses": "10.0.0.1/8"},
