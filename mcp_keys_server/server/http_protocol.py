@@ -84,9 +84,15 @@ class HttpProtocol(HttpToolsProtocol):
         # What comes behind the body (RFC 9110 section 6.5) is no part of the head, of which a proxy has taken out what
         # only it may say.
         if self._next is Owed.HEAD:
-            if name.lower() == b"host" and any(earlier == b"host" for earlier, _ in self.headers):
-                raise HttpParserError("the request is for two hosts")  # RFC 9112 section 3.2
+            if name.lower() == b"host":
+                value = self._host(value)
             super().on_header(name, value.strip(b" \t"))
+
+    def _host(self, value: bytes) -> bytes:
+        """In lower case, because all spellings of a host are one (RFC 3986 section 3.2.2)."""
+        if any(earlier == b"host" for earlier, _ in self.headers):
+            raise HttpParserError("the request is for two hosts")  # RFC 9112 section 3.2
+        return value.lower()
 
     def _count(self, parsed: int) -> None:
         self._parsed_bytes += parsed

@@ -109,6 +109,12 @@ async def test_fields_are_not_too_many_and_name_one_host(fields: bytes, status: 
         assert (await reader.readuntil(b"\r\n")).split()[1] == status
 
 
+async def test_a_host_is_one_in_every_spelling() -> None:
+    async with connection() as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHOST:  Keys.Example.COM \r\ncontent-length: 0\r\n\r\n")
+        assert b"('host', 'keys.example.com')" in await reader.readuntil(b"]")
+
+
 @pytest.mark.parametrize(("chunks", "status"), [(MOST_CHUNKS - 1, b"200"), (MOST_CHUNKS, b"400")])
 async def test_a_body_comes_in_chunks_that_are_not_too_many(chunks: int, status: bytes) -> None:
     async with connection() as (reader, writer):
