@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mcp_keys_server import Grant
-from mcp_keys_server.core.records import Claim, KeyRecord, KeyStatus, KnownSecret
+from mcp_keys_server import Grant, Principal
+from mcp_keys_server.core.records import Claim, KeyRecord, KeyStatus, KnownSecret, ProvenHash, SecretRecord
 
 NOW = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 OPEN, LAPSED = Claim(NOW + timedelta(microseconds=1)), Claim(NOW)
@@ -34,3 +34,17 @@ def test_a_key_waits_for_its_owner_while_its_claim_is_open_and_it_is_not_disable
     key: KeyRecord, status: KeyStatus, *, awaits_claim: bool
 ) -> None:
     assert (key.status(NOW), key.awaits_claim(NOW)) == (status, awaits_claim)
+
+
+def test_a_status_is_told_in_the_word_that_it_is_called_by() -> None:
+    assert [status.value for status in KeyStatus] == [status.name.lower() for status in KeyStatus]
+
+
+def test_neither_a_hash_nor_a_proof_is_shown() -> None:
+    principal = Principal("ada", "key_1", Grant(frozenset(), None, None))
+    record = SecretRecord(
+        principal, "the hash", revoked=False, disabled=False, owner_disabled=False, proof=b"the proof"
+    )
+    for shown in (repr(record), repr(ProvenHash("the hash", b"the proof"))):
+        assert "the hash" not in shown
+        assert "the proof" not in shown

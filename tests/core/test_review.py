@@ -191,3 +191,7 @@ async def test_use_that_was_written_down_is_what_a_review_goes_by(world: World) 
     world.clock.advance(days=8)
     await world.ring.store.record_use({prefix_of(record): Use(1, world.clock.now)})
     assert await world.ring.administration.review_keys() == []
+
+
+def test_what_is_found_is_told_in_the_word_that_it_is_called_by() -> None:
+    assert [kind.value for kind in FindingKind] == [kind.name.lower() for kind in FindingKind]

@@ -192,3 +192,8 @@ async def test_a_session_token_is_no_api_key_and_an_api_key_no_session_token(wor
         await world.ring.verifier.verify(token)
     await ended(world, key.reveal())
     await ended(world, key.prefix)
+
+
+def test_a_session_is_as_long_as_the_readme_says() -> None:
+    assert LONGEST_IDLE.total_seconds() == 30 * 60
+    assert LONGEST_LIFE.total_seconds() == 12 * 60 * 60
