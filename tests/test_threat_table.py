@@ -55,12 +55,20 @@ def test_a_table_that_lacks_nothing_is_good(tmp_path: Path) -> None:
     )
 
 
-def _check(folder: Path, *rows: str) -> tuple[int, str]:
+def test_a_test_that_is_named_anywhere_else_is_there_too(tmp_path: Path) -> None:
+    row = f"| 1 | leaks | hashes | `{HERE}::test_what_a_table_lacks_is_named` |"
+    code, said = _check(tmp_path, row, after=f"| 7.4 | `{HERE}::test_that_is_gone` |")
+    assert (code, said) == (1, f"the README names {HERE}::test_that_is_gone, which is not there\n")
+
+
+def _check(folder: Path, *rows: str, after: str = "") -> tuple[int, str]:
     """The exit code and what is said of a README with these rows."""
     readme = folder / "README.md"
     heading = "| # | threat | defence | tests |\n| --- | --- | --- | --- |\n"
     readme.write_text(
-        "\n".join((f"# It\n\n<!-- threats -->\n{heading}{rows[0] if rows else ''}", *rows[1:], "<!-- /threats -->\n"))
+        "\n".join(
+            (f"# It\n\n<!-- threats -->\n{heading}{rows[0] if rows else ''}", *rows[1:], f"<!-- /threats -->\n{after}")
+        )
     )
     done = subprocess.run([sys.executable, CHECK, readme], capture_output=True, text=True, check=False)
     return done.returncode, done.stderr

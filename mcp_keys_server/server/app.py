@@ -37,6 +37,7 @@ from mcp_keys_server.server.key_tools import KeyTools
 from mcp_keys_server.server.link_delivery import LinkDelivery
 from mcp_keys_server.server.pages.app import build_pages
 from mcp_keys_server.server.pages.signing_in import KEYS_PAGE
+from mcp_keys_server.server.plain_errors import PlainErrors
 from mcp_keys_server.server.tool_server import Context, build_tool_server
 from mcp_keys_server.server.trusted_proxies import TrustedProxies
 from mcp_keys_server.server.verification import Verification
@@ -82,7 +83,7 @@ def build_app(  # noqa: PLR0913 - each is a part that may be another's, given by
     def guarded(behind: ASGIApp) -> KeyGuard:
         return KeyGuard(behind, ring.verifier, ring.open_responses, failures, over_socket=True)
 
-    keys = Endpoint(CallsAtOnce(AuthContextMiddleware(sessions.asgi_app)))
+    keys = Endpoint(CallsAtOnce(PlainErrors(AuthContextMiddleware(sessions.asgi_app))))
     endpoints = guarded(Endpoints(ChainMap({KEYS_ALIAS: keys}, gateway.endpoints), calls))
     verification = guarded(Verification(calls))
     introspection = guarded(Introspection(ring.verifier, ring.manager, policy.public_url, calls))
