@@ -98,9 +98,9 @@ class RemoveSecret:
 
 @dataclass(frozen=True, slots=True)
 class EndSessions:
-    """Those of the pages that the key began."""
+    """Those of the pages that the key began, or, with None, all keys of the user."""
 
-    key_id: str
+    key_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def switch_user(holdings: Holdings, deed: Deed, *, off: bool) -> Decision[UserRe
     after = replace(user, disabled_at=deed.now if off else None)
     kind = EventKind.USER_DISABLED if off else EventKind.USER_ENABLED
     event = Event(kind, deed.now, user.user_id, None, deed.by)
-    ended = [EndSessions(key_id) for key_id in holdings.keys] if off else []
+    ended = (EndSessions(None),) if off else ()
     return Decision(after, (DisableUser(after.disabled_at), *ended), (event,))
 
 

@@ -57,6 +57,8 @@ async def write_change(transaction: Transaction, user_id: str, change: Change) -
             await transaction.fetch(sql.REVOKE_KEY, key.revoked_at, key.revoked_reason, key.revoked_by, key.key_id)
         case DisableUser(at):
             await transaction.fetch(sql.DISABLE_USER, at, user_id)
+        case EndSessions(None):
+            await transaction.fetch(sql.END_SESSIONS_OF_USER, user_id)
         case EndSessions(key_id):
             await transaction.fetch(sql.END_SESSIONS_OF_KEY, key_id)
         case PutClaim() | SpendClaim():

@@ -87,6 +87,7 @@ WHERE key_id = $1 AND session_digest NOT IN (
 )
 """
 END_SESSIONS_OF_KEY = "DELETE FROM sessions WHERE key_id = $1"
+END_SESSIONS_OF_USER = "DELETE FROM sessions WHERE key_id IN (SELECT key_id FROM keys WHERE user_id = $1)"
 END_SESSION = "DELETE FROM sessions WHERE session_digest = $1"
 NOTE_VISIT = "UPDATE sessions SET seen_at = $1 WHERE session_digest = $2 AND seen_at < $1"
 FIND_SESSION = """
