@@ -77,7 +77,9 @@ def bench(settings: Settings, *, seconds: float, requests_per_minute: float, use
 @contextmanager
 def _ended_as_by_ctrl_c() -> Iterator[None]:
     """Also by the other signals that ask for an end, so that what is temporary is removed then, too."""
-    before = {number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT)) for number in _ENDS}
+    # A shell has what it starts in the background ignore this one, and then the others would do nothing.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    before |= {number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT)) for number in _ENDS}
     try:
         yield
     finally:

@@ -123,12 +123,14 @@ def test_what_is_stopped_leaves_nothing(
     before, files = _contents(database), database.files()
     ours, theirs = os.openpty()
     with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a file that is open
+        heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as shells start what they do not wait for
         process = subprocess.Popen(
             [*PROGRAM, "bench", "--database", str(database), "--seconds", seconds],
             stdout=subprocess.PIPE,
             stderr=theirs,
             env=environment(TMPDIR=str(temporary)),
         )
+        signal.signal(signal.SIGINT, heeded)
         assert process.stdout is not None
         with process.stdout:
             os.close(theirs)

@@ -20,6 +20,7 @@ from mcp_keys_server import open_key_ring
 from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import Person
+from mcp_keys_server.stores.sql.checksum_secret import with_digest
 from tests.databases import SqliteDatabase
 from tests.faults.history import History
 from tests.faults.judging import Verdict, judge
@@ -125,7 +126,7 @@ async def _make_beginnings(folder: Path) -> dict[Beginning, Path]:
     async with open_key_ring(made["a database"] / DATABASE, bcrypt_cost=CHEAPEST_COST) as ring:
         for user in USERS:
             await ring.administration.add_user(user)
-    first, secret = made["the first schema"] / DATABASE, bytes(32)
+    first, secret = made["the first schema"] / DATABASE, with_digest(bytes(32))
     make_first_schema(first, KeyMint(secret).mint(), secret)
     # Its key is of a time before the ledger, which would tell nothing of it.
     SqliteDatabase(first).sql("DELETE FROM secrets", "DELETE FROM keys", "DELETE FROM users")

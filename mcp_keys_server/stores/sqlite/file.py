@@ -161,7 +161,7 @@ def _check_application(connection: sqlite3.Connection, path: Path) -> None:
     if application_id != APPLICATION_ID:
         raise UnusableDatabaseError(f"{path} is a database of another program; name another file with --database")
     version, newest = _version(connection), migrations("sqlite")[-1][0]
-    if version < 1:
+    if version < 1 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():  # not one that was just begun
         raise UnusableDatabaseError(f"{path} has lost the number of its schema; restore a backup")
     if version > newest:
         raise UnusableDatabaseError(

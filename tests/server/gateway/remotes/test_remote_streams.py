@@ -290,9 +290,8 @@ async def test_a_server_that_is_not_there_is_told_of() -> None:
         assert (answer.status, answer.said) == (502, "the server behind 'tickets' cannot be reached; try again later")
 
 
-@pytest.mark.parametrize("header", ["a\nb", "\N{SNOWMAN}"])
-async def test_a_header_that_cannot_be_sent_is_told_of(header: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with an_upstream(pong) as upstream, a_gateway(upstream, headers={"x-a": header}) as gateway:
+async def test_a_header_that_cannot_be_sent_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    async with an_upstream(pong) as upstream, a_gateway(upstream, headers={"x-a": "\N{SNOWMAN}"}) as gateway:
         assert (await gateway.ask(request())).status == 502
         assert "a header for it, as configured, cannot be sent" in caplog.text
 
