@@ -22,15 +22,16 @@ KEY = re.compile(r"[a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{51}|(?:mhu|fm)_[A-Za-z0-9_-
 
 
 EVERYDAY = {"auth", "cli", "core", "server", "stores"}
-"""Folders of tests that are run all the time, without those on servers of databases and those that say they are long.
+"""Folders of tests that are run all the time, without those on servers of databases, those of programs behind aliases, and
+those that say they are long.
 """
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Who changes something runs those that are not ``long``."""
     for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder not in EVERYDAY or "postgres" in item.nodeid or "redis" in item.nodeid:
+        folders = item.path.relative_to(Path(__file__).parent).parts
+        if folders[0] not in EVERYDAY or "programs" in folders or "postgres" in item.nodeid or "redis" in item.nodeid:
             item.add_marker(pytest.mark.long)
 
 
