@@ -22,8 +22,8 @@ KEY = re.compile(r"[a-z][a-z0-9]{0,14}_[A-Za-z0-9_-]{51}|(?:mhu|fm)_[A-Za-z0-9_-
 
 
 EVERYDAY = {"auth", "cli", "core", "server", "stores"}
-"""Folders of tests that are run all the time, without those on servers of databases, those of programs behind aliases, and
-those that say they are long.
+"""Folders of tests that are run all the time, without those on servers of databases, those of programs behind aliases,
+and those that say they are long.
 """
 
 
