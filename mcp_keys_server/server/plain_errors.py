@@ -44,7 +44,7 @@ def _plain(body: bytes) -> bytes:
     if b'"error":{' not in body:
         return body
     answer = json.loads(body)
-    error = answer.get("error")
+    error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):  # of a result that has such a text in it
         return body
     if isinstance(error.get("data"), str):

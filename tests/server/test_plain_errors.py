@@ -54,11 +54,12 @@ DETAIL = {"requested": "1", "supported": ["2"]}
         (JSONResponse({"error": {"code": 1, "message": "m", "data": "mine"}}), {"error": {"code": 1, "message": "m"}}),
         (JSONResponse({"error": {"code": 1, "message": "m", "data": DETAIL}}, 400), None),
         (JSONResponse({"result": {"error": {"data": "mine"}}}), None),
+        (JSONResponse([{"error": {"code": 1, "message": "m", "data": "mine"}}]), None),
         (JSONResponse({"result": 1}), None),
         (PlainTextResponse('"error":{'), None),
         (in_parts, None),
     ],
-    ids=["a text", "more than a text", "a result", "another result", "no JSON", "in parts"],
+    ids=["a text", "more than a text", "a result", "a list", "another result", "no JSON", "in parts"],
 )
 async def test_an_answer_is_as_it_was_but_for_the_text_of_an_error(answer: ASGIApp, body: object) -> None:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(answer), base_url="http://test") as http:
