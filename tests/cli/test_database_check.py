@@ -24,11 +24,14 @@ def test_a_sound_database_is_described_and_not_changed(run: Run, database: Datab
     run("keys", "disable", created(run)["key_id"], "--yes")
     run("keys", "revoke", created(run)["key_id"], "--yes")
     run("users", "invite", "bob", "--public-url", "https://keys.example.com")
+    run("users", "add", "carol")
+    created(run, "--user", "carol")
+    run("users", "disable", "carol")
     before = contents(database)
     said = run("database", "check", "--json").json
     assert {name: said[name] for name in ("users", "keys", "live_keys", "problems")} == {
-        "users": 2,
-        "keys": 5,
+        "users": 3,
+        "keys": 6,
         "live_keys": 2,
         "problems": [],
     }
