@@ -265,6 +265,35 @@ async def test_of_two_copies_at_once_the_later_one_is_finished_and_the_earlier_o
         assert await refusal(ring, lives.good) is Refusal.UNMATCHED
 
 
+class CutShortError(Exception):
+    """As if it had been killed."""
+
+
+async def test_a_later_copy_that_was_cut_short_ends_the_earlier_one_too(
+    database: Database, target: Database, lives: Lives
+) -> None:
+    del lives
+    has_begun = False
+
+    def cut_short(_: int, __: int) -> None:
+        raise CutShortError
+
+    async def begin() -> None:
+        with pytest.raises(CutShortError):
+            await copy(database, target, tell=cut_short)
+
+    def tell(_: int, __: int) -> None:
+        nonlocal has_begun
+        if not has_begun:
+            has_begun = True
+            elsewhere(begin)
+
+    with pytest.raises(UnusableDatabaseError, match="another copy into .* was begun after this one"):
+        await copy(database, target, tell=tell)
+    await copy(database, target)
+    assert everything(target) == everything(database)
+
+
 async def test_what_else_is_written_to_the_copy_is_noticed(database: Database, target: Database, lives: Lives) -> None:
     del lives
     written = False
