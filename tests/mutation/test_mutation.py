@@ -42,11 +42,11 @@ def test_what_would_let_anybody_in_is_noticed() -> None:
 
 def test_what_no_test_notices_is_told(tmp_path: Path) -> None:
     """With tests that have nothing to do with it."""
-    few = ("--tests", "tests/core/test_proven_facts.py", "--match", "refusal is not None|MOST_WAITING", "--jobs", "1")
+    few = ("--tests", "tests/core/test_proven_facts.py", "--match", "refusal is not None|_PROOF_BYTES", "--jobs", "1")
     done = _run(PACKAGE / "core" / "verifier.py", PACKAGE / "core" / "proofs.py", *few, "--out", tmp_path / "told")
     assert done.returncode == 1, done.stderr
     assert "core/verifier.py: it survived: KeyVerifier._live: refusal is not None -> refusal is None" in done.stdout
-    assert "core/proofs.py: it survived: MOST_WAITING: " in done.stdout
+    assert "core/proofs.py: it survived: _PROOF_BYTES: " in done.stdout
     assert '"survived"' in (tmp_path / "told").read_text()
 
 
