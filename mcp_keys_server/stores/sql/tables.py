@@ -72,6 +72,8 @@ class Table:
     put: str
     remove: str | None = None
     """Removes what is to be put again; without it, to put a row replaces it, as far as it may be changed at all."""
+    key_hash: int | None = None
+    """Which column is the hash of a key, if one is."""
 
     async def rows(self, reader: TableReader, after: Key, upto: Key, *, most: int = _EVERY) -> list[Row]:
         """In order, those after the one key and up to the other."""
@@ -116,16 +118,14 @@ class Table:
 
 _IDS: Final[tuple[str, str]] = ("", "\U0010ffff")
 
-SECRETS: Final = "secrets"
-HASH_OF_SECRET: Final = 2
-"""Which column of theirs it is."""
-
 TABLES: Final = (
     Table("users", *_IDS, (3, 4), sql.COUNT_USERS, sql.READ_USERS, sql.PUT_USER),
     Table("keys", *_IDS, (5, 6, 7, 8, 11), sql.COUNT_KEYS, sql.READ_KEYS, sql.PUT_KEY),
     # By which key a key was made, afterwards: a clock that was put back may have made it the older one.
     Table("makers of keys", *_IDS, (), sql.COUNT_MAKERS, sql.READ_MAKERS, sql.PUT_MAKER),
-    Table(SECRETS, *_IDS, (3, 4, 5), sql.COUNT_SECRETS, sql.READ_SECRETS, sql.PUT_SECRET, sql.REMOVE_SECRETS),
+    Table(
+        "secrets", *_IDS, (3, 4, 5), sql.COUNT_SECRETS, sql.READ_SECRETS, sql.PUT_SECRET, sql.REMOVE_SECRETS, key_hash=2
+    ),
     # A claim that was spent and put anew, and spent again since it was copied, is none that may be changed so.
     Table("claims", *_IDS, (1, 4), sql.COUNT_CLAIMS, sql.READ_CLAIMS, sql.PUT_CLAIM, sql.REMOVE_CLAIMS),
     Table(

@@ -11,7 +11,7 @@ from mcp_keys_server.core.ledger import BrokenLedgerError, Head, follow_all
 from mcp_keys_server.stores.sql import table_statements as sql
 from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET, whole_checksum_secret
 from mcp_keys_server.stores.sql.statements import READ_META
-from mcp_keys_server.stores.sql.tables import HASH_OF_SECRET, SECRETS, TABLES, Snapshot
+from mcp_keys_server.stores.sql.tables import TABLES, Snapshot
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
 from mcp_keys_server.stores.whole.moving import Place, newest_schema_of, open_snapshot, schema_version
 
@@ -65,9 +65,8 @@ async def _damaged_rows(database: Snapshot) -> list[str]:
     for table in TABLES:
         try:
             async for _, _, page in table.pages(database):
-                if table.name == SECRETS:
-                    odd = (row for row in page if not is_key_hash(row[HASH_OF_SECRET]))
-                    found += [f"{table.named(row)} is damaged: its hash is none; revoke its key" for row in odd]
+                odd = [row for row in page if table.key_hash is not None and not is_key_hash(row[table.key_hash])]
+                found += [f"{table.named(row)} is damaged: its hash is none; revoke its key" for row in odd]
         except UnusableDatabaseError as error:
             found.append(str(error))
     return found
