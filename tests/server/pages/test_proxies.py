@@ -252,3 +252,11 @@ async def test_the_zone_of_an_address_is_no_place_for_text(world: World, visitor
 def test_settings_that_would_believe_anybody_are_refused(flags: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="trusted_"):
         load_settings(**flags)
+
+
+async def test_whom_a_proxy_has_signed_in_is_shown_so_many_pages_a_minute(world: World) -> None:
+    app = app_with(world, BEHIND_PROXY.model_copy(update={"calls_per_minute": 2}))
+    async with client(app, address="10.0.0.1") as http, client(app, address="10.0.0.1") as other_http:
+        ada, bob = named(Visitor(http), "ada"), named(Visitor(other_http), "bob")
+        assert [(await ada.get("/keys/")).status_code for _ in range(3)] == [200, 200, 429]
+        assert (await bob.get("/keys/")).status_code == 200

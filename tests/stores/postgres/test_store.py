@@ -596,6 +596,17 @@ async def test_connections_that_were_ended_while_nobody_used_them_are_made_again
     await other.close()
 
 
+async def test_the_server_gives_up_before_its_driver_does(world: World) -> None:
+    """Or a connection would be given up with each statement that takes too long."""
+    connection = await postgres_connecting.connector(postgres_of(world).setting)()
+    try:
+        for limit in ("statement_timeout", "lock_timeout"):
+            seconds = postgres_connecting.SECONDS_FOR_A_STATEMENT - 1
+            assert await connection.fetchval("SELECT current_setting($1)", limit) == f"{seconds}s"
+    finally:
+        await connection.close()
+
+
 async def test_what_a_process_holds_that_stands_still_is_let_go_of(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
