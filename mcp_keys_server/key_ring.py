@@ -12,6 +12,7 @@ import anyio.to_thread
 from mcp_keys_server.auth.open_responses import OpenResponses
 from mcp_keys_server.core.administration import Administration
 from mcp_keys_server.core.api_key import KeyMint
+from mcp_keys_server.core.checksum_secrets import ChecksumSecrets
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.counters import Counters, SharedCounters
 from mcp_keys_server.core.errors import StoreUnavailableError
@@ -46,6 +47,7 @@ class KeyRing:
     counters: Counters
     """Of what throttles count, together with all other processes."""
     tool_pins: ToolPins
+    checksum_secrets: ChecksumSecrets
 
 
 @asynccontextmanager
@@ -78,7 +80,8 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
     with closing(KeyHasher(cost=bcrypt_cost)) as hasher:
         async with open_database(database, create=create, connections=connections) as opened:
             store = opened.store
-            mint = KeyMint(store.checksum_secret, tag=key_tag)
+            checksum_secrets = ChecksumSecrets(opened.checksum_secrets.found, opened.checksum_secrets.read)
+            mint = KeyMint(checksum_secrets, tag=key_tag)
             secret = given
             if secret is None and opened.path is not None:
                 secret = await anyio.to_thread.run_sync(secret_beside, opened.path)
@@ -90,19 +93,20 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
             opened.watch_changes(open_responses)
             counters = SharedCounters(opened.counters, clock=clock)
             noted = (usage.write, proofs.write)
-            work = (*map(keep_writing, noted), open_responses.keep_looking(), counters.keep_sharing())
-            tasks = [asyncio.create_task(each) for each in work]
+            kept = (checksum_secrets.keep_looking(), open_responses.keep_looking(), counters.keep_sharing())
+            tasks = [asyncio.create_task(each) for each in (*map(keep_writing, noted), *kept)]
             try:
                 yield KeyRing(
                     store=store,
                     verifier=verifier,
                     manager=KeyManager(store, issuer, counters, policy=policy, claim_life=claim_life, clock=clock),
-                    administration=Administration(store, issuer, policy=policy, clock=clock),
+                    administration=Administration(store, issuer, opened.checksum_secrets, policy=policy, clock=clock),
                     invitations=Invitations(store, issuer, policy=policy, invitation_life=invitation_life, clock=clock),
                     sessions=Sessions(opened.sessions, clock=clock),
                     open_responses=open_responses,
                     counters=counters,
                     tool_pins=opened.tool_pins,
+                    checksum_secrets=checksum_secrets,
                 )
             finally:
                 for task in tasks:

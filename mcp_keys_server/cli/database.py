@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import anyio
 import click
 
 from mcp_keys_server.cli.configuration import load_settings
-from mcp_keys_server.cli.options import json_option, with_settings
+from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
 from mcp_keys_server.cli.output import print_facts, print_json
 from mcp_keys_server.core.clock import utc_now
 from mcp_keys_server.core.errors import UnusableDatabaseError
@@ -115,6 +115,50 @@ def migrate(settings: Settings, *, create: bool, grant_to: str | None) -> None:
         )
     if grant_to is not None:
         click.echo(f"The role {grant_to} can serve with it.")
+
+
+@database.command("replace-checksum-secret")
+@with_settings()
+def replace_checksum_secret(settings: Settings) -> None:
+    """Have new keys get their checksum from a new secret, because somebody may have the one that is used.
+
+    It takes some seconds, in which every server learns of it. Every key stays good. Those that are there are still
+    recognised by the secret that they were made with, until they are rotated and 'forget-checksum-secrets' is run.
+    """
+
+    async def run() -> None:
+        async with key_ring_of(settings) as ring:
+            await ring.administration.replace_checksum_secret()
+
+    click.echo("Waiting until every server knows the new secret ...", err=True)
+    anyio.run(run)
+    click.echo(
+        "New keys get their checksum from a new secret now. To be rid of the one before, rotate the keys that were "
+        "made with it; this names them: mcp-keys-server database forget-checksum-secrets"
+    )
+
+
+@database.command("forget-checksum-secrets")
+@json_option
+@with_settings()
+def forget_checksum_secrets(settings: Settings, *, as_json: bool) -> int:
+    """Forget the checksum secrets that were replaced and that no key needs any more.
+
+    Where there are keys that do, it names them and ends with exit code 1: rotate or revoke them, and run it again.
+    """
+
+    async def run() -> Sequence[str]:
+        async with key_ring_of(settings) as ring:
+            return await ring.administration.forget_checksum_secrets()
+
+    needing = anyio.run(run)
+    if as_json:
+        print_json({"needed_by": needing})
+    elif needing:
+        click.echo("\n".join([*needing, "", "These keys need a secret that was replaced; rotate or revoke them."]))
+    else:
+        click.echo("Only the newest checksum secret is left.")
+    return 1 if needing else 0
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """What the operator may do, who has the database in their hands: with everybody's keys, and with users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+import anyio
+
 from mcp_keys_server.core import issuance, upkeep
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.changes import Decision, Holdings
+from mcp_keys_server.core.checksum_secrets import SECONDS_TO_BE_KNOWN, ChecksumSecretStore
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.deed import Deed
 from mcp_keys_server.core.errors import KeyNotFoundError, UserExistsError, UserNotFoundError
@@ -47,12 +50,14 @@ class Administration:
         self,
         store: KeyStore,
         issuer: KeyIssuer,
+        checksum_secrets: ChecksumSecretStore,
         *,
         policy: KeyPolicy = NO_LIMITS,
         clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._issuer = issuer
+        self._checksum_secrets = checksum_secrets
         self._policy = policy
         self._clock = clock
 
@@ -190,6 +195,23 @@ class Administration:
             BrokenLedgerError: It is not what was written; the message names the first entry that shows it.
         """
         return await follow_all(lambda first: self._store.follow_events(first, limit=EVENTS_AT_A_TIME), known)
+
+    async def replace_checksum_secret(self, wait: Callable[[float], Awaitable[object]] = anyio.sleep) -> None:
+        """Have the checksums of new keys be made with a new secret. It takes as long as every process needs to learn of
+        it; cut short, it is done again from the beginning.
+
+        Raises:
+            TooManySecretsError: There are so many already.
+        """
+        await self._checksum_secrets.announce()
+        await wait(SECONDS_TO_BE_KNOWN)
+        await self._checksum_secrets.use_announced()
+
+    async def forget_checksum_secrets(self) -> Sequence[str]:
+        """Recognise no longer those that were replaced and that no key needs, and give the key ids of those that need
+        one of the others.
+        """
+        return await self._checksum_secrets.forget(self._clock())
 
     async def _change_key(self, key_id: str, decide: Callable[[Holdings, Deed, str], Decision[Result]]) -> Result:
         parsed_id = parse_key_id(key_id)

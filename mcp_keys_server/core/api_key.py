@@ -7,6 +7,7 @@ import secrets
 from hashlib import blake2b
 from typing import NoReturn
 
+from mcp_keys_server.core.checksum_secrets import ChecksumSecrets, id_of
 from mcp_keys_server.core.errors import InvalidApiKeyError, InvalidFieldError, Refusal
 
 PREFIX_LENGTH = 8
@@ -37,17 +38,18 @@ def prefix_of(plaintext: str) -> str:
 class ApiKey:
     """A well-formed key. Printing it shows the prefix; only ``reveal()`` gives it away.
 
-    One that is ``imported`` looks as if it was made by a system whose keys were imported here. It has no checksum, so
-    anybody may have made it up.
+    It was ``made_with`` the checksum secret that has this id. One that is ``imported`` looks as if it was made by a
+    system whose keys were imported here. It has no checksum, so anybody may have made it up.
     """
 
     # Not a dataclass: those leak through ``asdict`` and ``pickle``.
-    __slots__ = ("_plaintext", "imported", "prefix", "tag")
+    __slots__ = ("_plaintext", "imported", "made_with", "prefix", "tag")
 
-    def __init__(self, plaintext: str, *, tag: str, imported: bool = False) -> None:
+    def __init__(self, plaintext: str, *, tag: str, made_with: bytes | None = None) -> None:
         self._plaintext = plaintext
         self.tag = tag
-        self.imported = imported
+        self.made_with = made_with
+        self.imported = made_with is None
         self.prefix = prefix_of(plaintext)
 
     def reveal(self) -> str:
@@ -63,19 +65,42 @@ class ApiKey:
 class KeyMint:
     """Makes keys, and recognises by their checksum those that it made.
 
-    The checksum is a keyed BLAKE2b (RFC 7693 section 2.9) of 48 bits under the store's checksum secret over all that
-    stands before it; an HMAC would take three times as long, and a forgery is to cost nothing. It proves nothing about
-    access: whoever learns the secret can make this server look a forgery up, and no more. Keys with an earlier tag stay
-    good, because the tag is under the checksum like the rest.
+    The checksum is a keyed BLAKE2b (RFC 7693 section 2.9) of 48 bits under a checksum secret of the database over all
+    that stands before it; an HMAC would take three times as long, and a forgery is to cost nothing. It proves nothing
+    about access: whoever learns the secret can make this server look a forgery up, and no more. Keys with an earlier
+    tag stay good, because the tag is under the checksum like the rest.
     """
 
-    def __init__(self, checksum_secret: bytes, *, tag: str = "mhu_") -> None:
-        self._checksum_secret = checksum_secret
+    def __init__(self, checksum_secrets: ChecksumSecrets, *, tag: str = "mhu_") -> None:
+        self._secrets = checksum_secrets
         self._tag = parse_tag(tag)
 
     def mint(self) -> ApiKey:
-        body = self._tag + secrets.token_urlsafe(RANDOM_BYTES)
-        return ApiKey(body + self._checksum(body), tag=self._tag)
+        body, secret = self._tag + secrets.token_urlsafe(RANDOM_BYTES), self._secrets.making
+        return ApiKey(body + checksum(body, secret), tag=self._tag, made_with=id_of(secret))
+
+    async def learn_secrets(self) -> None:
+        """
+        Raises:
+            StoreUnavailableError: Nobody can say at the moment which there are.
+        """
+        await self._secrets.look()
+
+    async def recognise(self, presented: str) -> ApiKey:
+        """Make a key of what was presented, without any input or output, unless this process has not heard for a while
+        which secrets there are.
+
+        Raises:
+            InvalidApiKeyError: This server did not mint it, and it cannot have been imported.
+            StoreUnavailableError: Nobody can say at the moment.
+        """
+        try:
+            return self.parse(presented)
+        except InvalidApiKeyError:
+            if not (self._secrets.may_be_late and _SHAPE.fullmatch(presented)):
+                raise
+        await self.learn_secrets()
+        return self.parse(presented)
 
     def parse(self, presented: str) -> ApiKey:
         """Make a key of what was presented, without any input or output.
@@ -87,10 +112,11 @@ class KeyMint:
         shape = _SHAPE.fullmatch(presented)  # of bounded widths, so of 10 MB it reads no more than of a key
         if shape is None:
             return _parse_imported(presented)
-        body, checksum = presented[:-CHECKSUM_LENGTH], presented[-CHECKSUM_LENGTH:]
-        if not hmac.compare_digest(self._checksum(body), checksum):
-            raise InvalidApiKeyError(Refusal.MALFORMED)
-        return ApiKey(presented, tag=shape["tag"])
+        body, found = presented[:-CHECKSUM_LENGTH], presented[-CHECKSUM_LENGTH:]
+        for secret in self._secrets:
+            if hmac.compare_digest(checksum(body, secret), found):
+                return ApiKey(presented, tag=shape["tag"], made_with=id_of(secret))
+        raise InvalidApiKeyError(Refusal.MALFORMED)
 
     def occurs_in(self, text: str) -> bool:
         """Whether a key that this server minted, or one of the shape of those that are imported, stands in the text."""
@@ -103,16 +129,18 @@ class KeyMint:
             return False
         return True
 
-    def _checksum(self, body: str) -> str:
-        digest = blake2b(body.encode("ascii"), key=self._checksum_secret, digest_size=CHECKSUM_BYTES).digest()
-        return base64.urlsafe_b64encode(digest).decode("ascii")
+
+def checksum(body: str, secret: bytes) -> str:
+    """Of a key without it, under a checksum secret of up to 64 bytes."""
+    digest = blake2b(body.encode("ascii"), key=secret, digest_size=CHECKSUM_BYTES).digest()
+    return base64.urlsafe_b64encode(digest).decode("ascii")
 
 
 def _parse_imported(presented: str) -> ApiKey:
     shape = _IMPORTED_SHAPE.fullmatch(presented)
     if shape is None:
         raise InvalidApiKeyError(Refusal.MALFORMED)
-    return ApiKey(presented, tag=shape["tag"], imported=True)
+    return ApiKey(presented, tag=shape["tag"])
 
 
 def parse_tag(text: str) -> str:

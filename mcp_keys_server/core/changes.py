@@ -82,6 +82,8 @@ class AddSecret:
     key_hash: str
     at: datetime
     proof: bytes | None = None
+    made_with: bytes | None = None
+    """The id of the checksum secret; None: it has no checksum, because it was made elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

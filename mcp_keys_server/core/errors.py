@@ -130,6 +130,20 @@ class PrefixTakenError(McpKeysError):
     """A freshly minted prefix is in use already: mint again."""
 
 
+class ChecksumSecretForgottenError(McpKeysError):
+    """A fresh key has a checksum that nobody recognises any more: mint again."""
+
+
+class TooManySecretsError(McpKeysError):
+    """There are as many checksum secrets as may be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"there are {most} checksum secrets already; rotate the keys that need the earlier ones, and run: "
+            "mcp-keys-server database forget-checksum-secrets"
+        )
+
+
 class StoreUnavailableError(McpKeysError):
     """The store cannot answer at the moment: nobody is let in, and trying again is right. A change was not made, unless
     it is the answer to its commit that was lost, which nobody can tell.

@@ -6,7 +6,7 @@ can be raced.
 
 import secrets
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from mcp_keys_server.core.changes import (
@@ -41,6 +41,11 @@ class NewSecret:
     prefix: str
     key_hash: str
     proof: bytes | None = None
+    made_with: bytes | None = None
+    """The id of the checksum secret."""
+
+    def added_to(self, key_id: str, at: datetime) -> AddSecret:
+        return AddSecret(key_id, self.prefix, self.key_hash, at, self.proof, self.made_with)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def create(holdings: Holdings, deed: Deed, new: NewKey, policy: KeyPolicy) -> Ke
 def with_secret(key: KeyRecord, deed: Deed, secret: NewSecret) -> Decision[KeyRecord]:
     """A new key that is good at once."""
     known = KnownSecret(secret.prefix, deed.now)
-    added = AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now, secret.proof)
+    added = secret.added_to(key.key_id, deed.now)
     return Decision(replace(key, secrets=(known,)), (AddKey(key), added), (_created(key, deed),))
 
 
@@ -175,7 +180,7 @@ def _with_new_secret(key: KeyRecord, deed: Deed, secret: NewSecret, overlap: tim
         raise ClaimNotOpenError
     if key.secrets and not kept:  # then whoever got hold of an old secret is to be out, of the pages too
         changes.append(EndSessions(key.key_id))
-    changes.append(AddSecret(key.key_id, secret.prefix, secret.key_hash, deed.now, secret.proof))
+    changes.append(secret.added_to(key.key_id, deed.now))
     return Decision(replace(key, secrets=(KnownSecret(secret.prefix, deed.now), *kept)), tuple(changes))
 
 

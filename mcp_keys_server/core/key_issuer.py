@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.changes import Decision, Holdings
-from mcp_keys_server.core.errors import PrefixTakenError, StoreUnavailableError
+from mcp_keys_server.core.errors import ChecksumSecretForgottenError, PrefixTakenError, StoreUnavailableError
 from mcp_keys_server.core.issuance import NewSecret
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
@@ -35,7 +35,7 @@ class KeyIssuer:
         for _ in range(MOST_COLLISIONS):
             key = self._mint.mint()
             key_hash = await self._hasher.hash(key)
-            secret = NewSecret(key.prefix, key_hash, self._proofs.make(key, key_hash))
+            secret = NewSecret(key.prefix, key_hash, self._proofs.make(key, key_hash), key.made_with)
 
             def with_secret(holdings: Holdings, secret: NewSecret = secret) -> Decision[Result]:
                 return decide(holdings, secret)
@@ -44,4 +44,6 @@ class KeyIssuer:
                 return await self._store.change(user_id, with_secret), key
             except PrefixTakenError:
                 continue
+            except ChecksumSecretForgottenError:
+                await self._mint.learn_secrets()
         raise StoreUnavailableError("no free prefix was found for a new key")

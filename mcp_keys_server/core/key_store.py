@@ -30,10 +30,6 @@ class KeyStore(Protocol):
     process sees it; a change is whole or absent, also when its caller is cancelled; a revocation is never undone.
     """
 
-    @property
-    def checksum_secret(self) -> bytes:
-        """The secret of the keys' checksums, minted with the database."""
-
     async def note_public_url(self, url: str) -> None:
         """Write down how the server is reached, for whoever makes links to it from elsewhere."""
 
@@ -67,6 +63,7 @@ class KeyStore(Protocol):
         Raises:
             UserNotFoundError: There is no such user.
             PrefixTakenError: Another secret has the prefix of a new one.
+            ChecksumSecretForgottenError: A new one has a checksum that nobody recognises any more.
             ClaimNotOpenError: A claim that was to be spent is spent.
             Whatever ``decide`` raises.
         """

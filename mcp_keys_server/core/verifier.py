@@ -53,7 +53,7 @@ class KeyVerifier:
         """
         proven = self._hasher.known_hash(presented)
         if proven is None:
-            self._mint.parse(presented)  # before the store is asked: it hears of no key that was made up
+            await self._mint.recognise(presented)  # before the store is asked: it hears of no key that was made up
         prefix = prefix_of(presented)
         read = self._store.read_secret_in_turn if over_socket else self._store.read_secret
         while True:

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
+from mcp_keys_server.core.checksum_secrets import ChecksumSecretStore
 from mcp_keys_server.core.counters import Counters, CounterStore
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_store import ChangeWatcher, KeyStore
@@ -15,6 +16,7 @@ from mcp_keys_server.core.sessions import SessionStore
 from mcp_keys_server.core.tool_pins import ToolPins
 from mcp_keys_server.stores.postgres.url import PostgresUrl, is_url
 from mcp_keys_server.stores.redis_url import RedisUrl
+from mcp_keys_server.stores.sql.checksum_secrets import SqlChecksumSecrets
 from mcp_keys_server.stores.sql.sessions import SqlSessions
 from mcp_keys_server.stores.sql.tool_pins import SqlToolPins
 from mcp_keys_server.stores.sqlite.connections import open_connections
@@ -32,6 +34,7 @@ class OpenedDatabase:
     sessions: SessionStore
     counters: CounterStore
     tool_pins: ToolPins
+    checksum_secrets: ChecksumSecretStore
     path: Path | None
     """Of the SQLite file; None: it is on a server."""
     watch_changes: Callable[[ChangeWatcher], None]
@@ -53,7 +56,13 @@ async def open_database(
         path = Path(database)
         async with open_connections(path, create=create) as file:
             yield OpenedDatabase(
-                SqliteStore(file), SqlSessions(file), SqliteCounters(file), SqlToolPins(file), path, file.writes.watch
+                SqliteStore(file),
+                SqlSessions(file),
+                SqliteCounters(file),
+                SqlToolPins(file),
+                SqlChecksumSecrets(file, file.checksum_secrets),
+                path,
+                file.writes.watch,
             )
         return
     with driver_explained():
@@ -66,6 +75,7 @@ async def open_database(
             SqlSessions(server),
             PostgresCounters(server),
             SqlToolPins(server),
+            SqlChecksumSecrets(server, server.checksum_secrets),
             None,
             server.writes.watch,
         )

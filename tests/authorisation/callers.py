@@ -111,7 +111,7 @@ async def bad_keys(world: World) -> Mapping[str, str]:
     asking = await world.principal()
     unclaimed = await world.ring.manager.create_unclaimed_key(asking, name="Waits", requested=RequestedGrant())
     world.clock.advance(hours=2)  # which ends two of them, and the claim
-    minted = KeyMint(world.ring.store.checksum_secret).mint().reveal()
+    minted = KeyMint(world.ring.checksum_secrets).mint().reveal()
     return {
         "a revoked key": revoked[1].reveal(),
         "a disabled key": disabled[1].reveal(),

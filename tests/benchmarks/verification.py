@@ -30,7 +30,7 @@ def warm(bench: Bench) -> Sequence[Row]:
     # Hashed at the cheapest cost, because no bcrypt is left in a warm verification.
     with opened_ring(database, bcrypt_cost=CHEAPEST_COST) as opened:
         verifier = opened.ring.verifier
-        checksum_secret = opened.ring.store.checksum_secret
+        checksum_secret = opened.ring.checksum_secrets.making
         keys = list(islice(cycle((key.reveal(), key.prefix) for key in opened.add_keys(_KEYS)), calls))
 
         async def verify() -> None:

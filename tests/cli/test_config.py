@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pytest
 
 from mcp_keys_server.cli.program import main
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.server.client_config import Client, Endpoint, local_program, snippet
 from mcp_keys_server.server.host_policy import host_policy
 from mcp_keys_server.settings import Settings
 from tests.databases import Database
+from tests.mints import mint_of
 from tests.running_server import environment
 
 ADA = Endpoint("http://127.0.0.1:8000/u/ada/keys/mcp")
@@ -130,7 +130,7 @@ def test_a_port_that_is_not_known_yet_is_no_address(run: Run) -> None:
     "arguments", ["KEY --user ada", "cursor --user KEY", "cursor --user ada --alias KEY", "cursor --local --alias KEY"]
 )
 def test_a_key_where_none_belongs_is_never_echoed(run: Run, arguments: str) -> None:
-    key = KeyMint(b"secret").mint().reveal()
+    key = mint_of(b"secret").mint().reveal()
     done = run(*arguments.replace("KEY", key).split())
     assert done.code == 2
     assert key[12:] not in done.out + done.err

@@ -38,7 +38,7 @@ def test_a_sound_database_is_described_and_not_changed(run: Run, database: Datab
     assert (said["kind"], said["where"]) == (kind, str(database.setting))
     assert said["head"] == run("events", "head").out.strip()
     assert said["events"] == int(said["head"].partition(":")[0])
-    assert said["schema"] == {"sqlite": 6, "postgres": 3}[kind]
+    assert said["schema"] == {"sqlite": 7, "postgres": 4}[kind]
     if kind == "postgres":
         settings = "SELECT current_user::text, current_setting('synchronous_commit'), current_setting('fsync')"
         assert database.sql(settings) == [(said["role"], said["synchronous_commit"], said["fsync"])]
@@ -162,7 +162,7 @@ def test_an_older_schema_is_said_and_not_changed(run: Run, database: Database) -
     database.sql("PRAGMA user_version = 2")
     done = run("database", "check", "--json")
     assert done.code == 1
-    assert "it is of schema 2 and not of 6 yet: run 'mcp-keys-server database migrate'" in done.out
+    assert "it is of schema 2 and not of 7 yet: run 'mcp-keys-server database migrate'" in done.out
     assert '"users"' not in done.out
     assert database.sql("PRAGMA user_version") == [(2,)]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mcp_keys_server.core.api_key import KeyMint
 from tests.cli.runs import Run, created
 from tests.databases import KINDS, Database, SqliteDatabase, a_database
+from tests.mints import mint_of
 from tests.running_server import PROGRAM, environment, running_server
 
 pytestmark = pytest.mark.usefixtures("ada")
@@ -103,7 +103,7 @@ def test_a_target_of_another_program_is_left_alone(run: Run, database: Database,
 
 
 def test_a_key_in_the_place_of_a_database_is_never_echoed(run: Run, database: Database) -> None:
-    key = KeyMint(b"secret").mint().reveal()
+    key = mint_of(b"secret").mint().reveal()
     done = run("database", "copy", key, str(database))
     assert done.code == 1
     assert key[12:] not in done.out + done.err

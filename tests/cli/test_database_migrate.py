@@ -47,7 +47,7 @@ def test_a_database_is_made_only_where_it_may_be_and_once(run: Run, database: Da
     refused = run("database", "migrate")
     assert (refused.code, refused.out) == (1, "")
     assert not database.is_there()
-    version = {"sqlite": 6, "postgres": 3}[kind]
+    version = {"sqlite": 7, "postgres": 4}[kind]
     assert run("database", "migrate", "--create").out == f"Made, of schema {version}.\n"
     for more in ([], ["--create"]):
         assert run("database", "migrate", *more).out == f"The database is of schema {version} already.\n"
@@ -64,7 +64,7 @@ def test_an_older_schema_is_brought_up_to_date(run: Run, database: Database) -> 
     database.sql("PRAGMA application_id = 0x4D4B5331", *script.split(";\n\n"), f"PRAGMA user_version = {number}")
     database.sql(f"INSERT INTO meta VALUES ('checksum_secret', {secret})")
     database.path.chmod(0o600)
-    assert run("database", "migrate").out == "The database was of schema 1 and is of 6 now.\n"
+    assert run("database", "migrate").out == "The database was of schema 1 and is of 7 now.\n"
 
 
 @sqlite

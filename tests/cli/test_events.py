@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.ledger import BEGINNING, Head
 from tests.cli.runs import Run, created
 from tests.databases import Database
+from tests.mints import mint_of
 
 pytestmark = pytest.mark.usefixtures("ada")
 
@@ -172,7 +172,7 @@ def test_what_is_misused_ends_with_2_and_a_sentence(run: Run, arguments: list[st
 
 @pytest.mark.parametrize("arguments", [["list", "--user"], ["list", "--limit"], ["verify", "--head"]], ids=" ".join)
 def test_a_key_where_none_belongs_is_never_echoed(run: Run, arguments: list[str]) -> None:
-    key = KeyMint(b"secret").mint().reveal()
+    key = mint_of(b"secret").mint().reveal()
     done = run("events", *arguments, key)
     assert done.code == 2
     assert key[12:] not in done.out + done.err

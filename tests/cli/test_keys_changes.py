@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mcp_keys_server.cli.program import main
-from mcp_keys_server.core.api_key import KeyMint
 from tests.cli.runs import Run, created
 from tests.conftest import KEY
+from tests.mints import mint_of
 from tests.running_server import run as subprocess_run
 
 pytestmark = pytest.mark.usefixtures("ada")
@@ -141,7 +141,7 @@ def test_what_is_misused_changes_nothing(run: Run, arguments: list[str], sentenc
     ids=" ".join,
 )
 def test_a_key_where_none_belongs_is_never_echoed(run: Run, arguments: list[str]) -> None:
-    key = KeyMint(b"secret").mint().reveal()
+    key = mint_of(b"secret").mint().reveal()
     given = [argument.replace("KEY", key).replace("ID", "key_0123456789abcdef") for argument in arguments]
     done = run("keys", *given)
     assert done.code == 2

@@ -13,10 +13,10 @@ import pytest
 from mcp_keys_server import open_key_ring
 from mcp_keys_server.cli.key_filters import parse_when
 from mcp_keys_server.cli.program import main
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.errors import InvalidFieldError
 from tests.cli.runs import Run, created, listed
 from tests.databases import Database
+from tests.mints import mint_of
 from tests.world import NOTHING_SPECIAL
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -224,7 +224,7 @@ def test_a_bad_filter_is_a_sentence(run: Run, command: str, arguments: list[str]
 
 @pytest.mark.parametrize("option", ["--prefix", "--created-by", "--expiring-within", "--user", "--last-used-before"])
 def test_a_key_in_a_filter_is_never_echoed(run: Run, option: str) -> None:
-    key = KeyMint(b"secret").mint().reveal()
+    key = mint_of(b"secret").mint().reveal()
     done = run("keys", "revoke", option, key, "--yes")
     assert done.code == 2
     assert key[12:] not in done.out + done.err

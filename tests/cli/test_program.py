@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from mcp_keys_server.cli.program import main
-from mcp_keys_server.core.api_key import ApiKey, KeyMint
+from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.proofs import Proofs
 from tests.cli.runs import Run, created
 from tests.conftest import KEY
 from tests.databases import Database, SqliteDatabase
+from tests.mints import mint_of
 
 
 @pytest.mark.usefixtures("ada")
@@ -189,7 +190,7 @@ async def no_store(_: object) -> None:
     ids=" ".join,
 )
 def test_a_key_where_none_belongs_is_never_echoed(run: Run, arguments: list[str]) -> None:
-    key = KeyMint(b"secret").mint().reveal()
+    key = mint_of(b"secret").mint().reveal()
     done = run(*(argument.replace("KEY", key) for argument in arguments))
     assert done.code == 2
     assert key[12:] not in done.out + done.err

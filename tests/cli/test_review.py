@@ -2,9 +2,9 @@
 
 import pytest
 
-from mcp_keys_server.core.api_key import KeyMint
 from tests.cli.runs import Run, created
 from tests.databases import Database
+from tests.mints import mint_of
 
 pytestmark = pytest.mark.usefixtures("ada")
 
@@ -35,7 +35,7 @@ def test_what_is_found_is_a_line_each_and_ends_with_1(run: Run, database: Databa
 @pytest.mark.parametrize("option", ["--unused-days", "--expiring-days"])
 @pytest.mark.parametrize("value", ["KEY", "-1", "nan", "0", "3651"])
 def test_a_bad_number_of_days_is_a_sentence_without_an_echo(run: Run, option: str, value: str) -> None:
-    key = KeyMint(b"secret").mint().reveal()
+    key = mint_of(b"secret").mint().reveal()
     done = run("keys", "review", option, value.replace("KEY", key))
     assert (done.code, done.out) == (2, "")
     assert option.removeprefix("--").replace("-", "_") in done.err.replace("-", "_")
@@ -43,7 +43,7 @@ def test_a_bad_number_of_days_is_a_sentence_without_an_echo(run: Run, option: st
 
 
 def test_a_user_who_is_none_is_a_sentence_without_an_echo(run: Run) -> None:
-    key = KeyMint(b"secret").mint().reveal()
+    key = mint_of(b"secret").mint().reveal()
     for user in ("A B", key):
         done = run("keys", "review", "--user", user)
         assert (done.code, done.out) == (2, "")

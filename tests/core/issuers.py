@@ -7,6 +7,7 @@ from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.proofs import Proofs
+from tests.mints import with_checksum
 from tests.world import World
 
 Event = Callable[[], Awaitable[object]]
@@ -15,8 +16,9 @@ Event = Callable[[], Awaitable[object]]
 class RepeatingMint(KeyMint):
     """Mints the same prefix a number of times before it goes on."""
 
-    def __init__(self, checksum_secret: bytes, taken: ApiKey, times: int) -> None:
-        super().__init__(checksum_secret)
+    def __init__(self, world: World, taken: ApiKey, times: int) -> None:
+        super().__init__(world.ring.checksum_secrets)
+        self._world = world
         self._taken = taken
         self._times = times
 
@@ -24,8 +26,9 @@ class RepeatingMint(KeyMint):
         if self._times == 0:
             return super().mint()
         self._times -= 1
-        body = self._taken.reveal()[:12] + super().mint().reveal()[12:47]
-        return ApiKey(body + self._checksum(body), tag="mhu_")
+        made = super().mint()
+        body = self._taken.reveal()[:12] + made.reveal()[12:47]
+        return ApiKey(with_checksum(self._world, body), tag="mhu_", made_with=made.made_with)
 
 
 class EventfulHasher(KeyHasher):
@@ -46,7 +49,7 @@ def no_proofs(world: World) -> Proofs:
 
 @contextmanager
 def repeating_issuer(world: World, taken: ApiKey, *, times: int) -> Iterator[KeyIssuer]:
-    mint = RepeatingMint(world.ring.store.checksum_secret, taken, times)
+    mint = RepeatingMint(world, taken, times)
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
         yield KeyIssuer(world.ring.store, mint, hasher, no_proofs(world))
 
@@ -54,4 +57,4 @@ def repeating_issuer(world: World, taken: ApiKey, *, times: int) -> Iterator[Key
 @contextmanager
 def eventful_issuer(world: World, meanwhile: Event) -> Iterator[KeyIssuer]:
     with closing(EventfulHasher(meanwhile)) as hasher:
-        yield KeyIssuer(world.ring.store, KeyMint(world.ring.store.checksum_secret), hasher, no_proofs(world))
+        yield KeyIssuer(world.ring.store, KeyMint(world.ring.checksum_secrets), hasher, no_proofs(world))

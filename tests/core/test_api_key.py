@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import mcp_keys_server
 from mcp_keys_server import InvalidApiKeyError, InvalidFieldError, Refusal
-from mcp_keys_server.core.api_key import ApiKey, KeyMint, contains_api_key, redact
+from mcp_keys_server.core.api_key import ApiKey, contains_api_key, redact
+from tests.mints import mint_of
 
-MINT = KeyMint(b"a checksum secret")
+MINT = mint_of(b"a checksum secret")
 URL_SAFE = string.ascii_letters + string.digits + "_-"
 
 
@@ -51,22 +52,22 @@ def test_nothing_is_drawn_from_what_can_be_predicted() -> None:
 
 
 def test_a_key_with_an_earlier_tag_is_still_recognised() -> None:
-    earlier = KeyMint(b"a checksum secret", tag="corp1_").mint()
+    earlier = mint_of(b"a checksum secret", tag="corp1_").mint()
     assert MINT.parse(earlier.reveal()).tag == "corp1_"
 
 
 @pytest.mark.parametrize("tag", ["", "mhu", "MHU_", "1a_", "a-b_", "a_b_", "sixteenletters16_", "mhu_\n", "mhü_"])
 def test_a_tag_that_breaks_its_rule_is_refused(tag: str) -> None:
     with pytest.raises(InvalidFieldError, match="^key_tag: "):
-        KeyMint(b"secret", tag=tag)
+        mint_of(b"secret", tag=tag)
 
 
 def test_the_longest_key_fits_into_what_bcrypt_reads() -> None:
-    assert len(KeyMint(b"secret", tag="a23456789012345_").mint().reveal()) <= 72
+    assert len(mint_of(b"secret", tag="a23456789012345_").mint().reveal()) <= 72
 
 
 def test_another_servers_key_is_not_recognised() -> None:
-    refuse(KeyMint(b"another secret").mint().reveal())
+    refuse(mint_of(b"another secret").mint().reveal())
 
 
 def test_the_tag_is_under_the_checksum() -> None:

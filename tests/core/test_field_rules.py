@@ -5,9 +5,9 @@ import pytest
 
 from mcp_keys_server import InvalidFieldError
 from mcp_keys_server.core import field_rules
-from mcp_keys_server.core.api_key import KeyMint
+from tests.mints import mint_of
 
-KEY = KeyMint(b"secret").mint().reveal()
+KEY = mint_of(b"secret").mint().reveal()
 
 
 @pytest.mark.parametrize("text", ["ada", "0", "a" * 64, "ada_lovelace-1815"])

@@ -34,6 +34,7 @@ from tests.imported_keys import (
     settled,
     sha256_of,
 )
+from tests.mints import with_checksum
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -111,12 +112,11 @@ async def test_made_up_keys_of_an_imported_shape_cost_one_read_each_and_no_bcryp
 
 
 async def test_a_key_of_ours_is_never_tried_on_an_imported_hash(world: World, bcrypt_calls: list[str]) -> None:
-    mint = KeyMint(world.ring.store.checksum_secret)
     key = hub_key()
     await put_hub_key(world.ring.store, "ada", key)
     bcrypt_calls.clear()
     body = key[:12] + "A" * 35
-    assert await refusal(world.ring.verifier, body + mint._checksum(body)) is Refusal.UNMATCHED
+    assert await refusal(world.ring.verifier, with_checksum(world, body)) is Refusal.UNMATCHED
     assert bcrypt_calls == []
 
 
@@ -156,7 +156,7 @@ class Between:
 async def verify_with(world: World, presented: str, first: Callable[[], Awaitable[object]]) -> Principal:
     store = Between(world.ring.store, first)
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
-        mint, usage = KeyMint(world.ring.store.checksum_secret), UsageLog(world.ring.store.record_use)
+        mint, usage = KeyMint(world.ring.checksum_secrets), UsageLog(world.ring.store.record_use)
         proofs = Proofs(None, world.ring.store.record_proofs)
         verifier = KeyVerifier(store, mint, hasher, usage, proofs, clock=world.clock)  # type: ignore[arg-type]
         return await verifier.verify(presented)

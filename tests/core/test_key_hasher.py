@@ -11,12 +11,12 @@ import pytest
 
 from mcp_keys_server import InvalidFieldError, StoreUnavailableError
 from mcp_keys_server.core import key_hasher
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST, KeyHasher
 from tests.imported_keys import SlowBcrypt, bcrypt_of, hub_key
+from tests.mints import mint_of
 
 pytestmark = pytest.mark.anyio
-MINT = KeyMint(b"secret")
+MINT = mint_of(b"secret")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_it_takes_twelve_for_its_cost_unless_another_is_said() -> None:
 
 
 async def test_the_last_characters_of_the_key_are_hashed_too(hasher: KeyHasher) -> None:
-    long = KeyMint(b"secret", tag="a2345678901234_").mint()
+    long = mint_of(b"secret", tag="a2345678901234_").mint()
     key_hash = await hasher.hash(long)
     assert not bcrypt.checkpw(long.reveal()[:-1].encode(), key_hash.encode())
 

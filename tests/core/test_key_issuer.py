@@ -1,9 +1,14 @@
 import pytest
 
 from mcp_keys_server import KeyManager, KeyRecord, Principal, RequestedGrant, StoreUnavailableError
-from mcp_keys_server.core.administration import Administration
 from mcp_keys_server.core.api_key import ApiKey
+from mcp_keys_server.core.changes import Decision, Holdings
+from mcp_keys_server.core.deed import Deed
 from mcp_keys_server.core.errors import KeyNoLongerGoodError
+from mcp_keys_server.core.issuance import NewKey, NewSecret, create, with_secret
+from mcp_keys_server.core.key_issuer import KeyIssuer
+from mcp_keys_server.core.ledger import OPERATOR
+from mcp_keys_server.core.policy import NO_LIMITS
 from tests.core.issuers import Event, eventful_issuer, repeating_issuer
 from tests.world import World
 
@@ -28,8 +33,17 @@ async def test_a_mint_that_does_nothing_but_repeat_itself_is_given_up_on(world: 
 
 async def issue(world: World, taken: ApiKey, *, times: int) -> tuple[KeyRecord, ApiKey]:
     with repeating_issuer(world, taken, times=times) as issuer:
-        administration = Administration(world.ring.store, issuer, clock=world.clock)
-        return await administration.create_key("ada", name="x", requested=RequestedGrant(frozenset()))
+        return await issue_with(world, issuer)
+
+
+async def issue_with(world: World, issuer: KeyIssuer) -> tuple[KeyRecord, ApiKey]:
+    """A key that the operator makes."""
+    deed, new = Deed(OPERATOR, world.clock()), NewKey("x", RequestedGrant(frozenset()))
+
+    def decide(holdings: Holdings, secret: NewSecret) -> Decision[KeyRecord]:
+        return with_secret(create(holdings, deed, new, NO_LIMITS), deed, secret)
+
+    return await issuer.issue("ada", decide)
 
 
 async def test_a_key_that_is_revoked_while_it_makes_another_makes_none(world: World) -> None:

@@ -15,6 +15,7 @@ from mcp_keys_server.core.key_hasher import CHEAPEST_COST, MOST_WAITING_FOR_ONE,
 from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.usage import UsageLog
 from tests.imported_keys import SlowBcrypt, settled
+from tests.mints import mint_of, with_checksum
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -41,9 +42,9 @@ class Scene:
 
     def made_up(self, prefix: str) -> str:
         """A key with this prefix, as somebody makes it who has the checksum secret."""
-        mint = KeyMint(self.world.ring.store.checksum_secret)
+        mint = KeyMint(self.world.ring.checksum_secrets)
         body = "mhu_" + prefix + mint.mint().reveal()[12:-8]
-        return body + mint._checksum(body)
+        return with_checksum(self.world, body)
 
     async def until_all_are_told(self) -> list[object]:
         self.slow.go.set()
@@ -66,7 +67,7 @@ def scene(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
         verifier = KeyVerifier(
             store,
-            KeyMint(store.checksum_secret),
+            KeyMint(world.ring.checksum_secrets),
             hasher,
             UsageLog(store.record_use),
             Proofs(None, store.record_proofs),
@@ -146,7 +147,7 @@ async def test_a_key_is_made_while_very_many_are_made_up(scene: Scene) -> None:
     for _ in range(MANY):
         scene.verify(scene.made_up(target.prefix), THIEF)
     await settled(scene.world)
-    made = asyncio.ensure_future(scene.hasher.hash(KeyMint(b"secret").mint()))
+    made = asyncio.ensure_future(scene.hasher.hash(mint_of(b"secret").mint()))
     await settled(scene.world)
     checked_before: list[int] = []
     made.add_done_callback(lambda _: checked_before.append(len(scene.checked)))

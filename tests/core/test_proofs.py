@@ -28,6 +28,7 @@ from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.records import ProvenHash, SecretRecord
 from mcp_keys_server.core.usage import UsageLog
 from tests.imported_keys import hub_key, put_hub_key
+from tests.mints import mint_of, with_checksum
 from tests.world import NOTHING_SPECIAL, World
 
 pytestmark = pytest.mark.anyio
@@ -151,7 +152,7 @@ async def without_secret(world: World) -> AsyncIterator[tuple[KeyVerifier, Proof
     store = world.ring.store
     with closing(KeyHasher(cost=CHEAPEST_COST)) as hasher:
         proofs = Proofs(None, store.record_proofs)
-        mint, usage = KeyMint(store.checksum_secret), UsageLog(store.record_use)
+        mint, usage = KeyMint(world.ring.checksum_secrets), UsageLog(store.record_use)
         yield KeyVerifier(store, mint, hasher, usage, proofs, clock=world.clock), proofs
 
 
@@ -190,9 +191,8 @@ async def test_a_damaged_proof_costs_one_bcrypt_and_is_mended(
 
 def forged(world: World, key: ApiKey) -> str:
     """Another key with the same prefix, as whoever has stolen the database makes it."""
-    mint = KeyMint(world.ring.store.checksum_secret)
     body = key.reveal()[:12] + "A" * 35
-    return body + mint._checksum(body)
+    return with_checksum(world, body)
 
 
 async def test_a_proof_lets_no_other_key_in(world: World) -> None:
@@ -255,7 +255,7 @@ async def test_a_stolen_database_alone_gives_nothing_that_is_faster_to_try_than_
     record = await stored(world, key)
     assert record.proof is not None
     known = [
-        world.ring.store.checksum_secret,
+        world.ring.checksum_secrets.making,
         b"",
         proofs_of_keys._PURPOSE,
     ]  # to whoever has the database and this code
@@ -290,7 +290,7 @@ async def test_a_key_that_is_revoked_while_its_proof_waits_stays_revoked(world: 
         assert await refusal(ring, key) is Refusal.REVOKED
 
 
-MINT = KeyMint(b"secret")
+MINT = mint_of(b"secret")
 
 
 class Tape:

@@ -21,6 +21,7 @@ from mcp_keys_server.core.proofs import Proofs
 from mcp_keys_server.core.records import SecretRecord
 from mcp_keys_server.core.usage import UsageLog
 from tests.floods.forgeries import malformed
+from tests.mints import with_checksum
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -58,16 +59,15 @@ async def test_the_key_of_a_disabled_owner_is_refused(world: World) -> None:
 
 
 async def test_a_key_of_this_mint_that_nobody_has_is_refused(world: World) -> None:
-    unknown = KeyMint(world.ring.store.checksum_secret).mint()
+    unknown = KeyMint(world.ring.checksum_secrets).mint()
     refused = await refusal(world, unknown.reveal())
     assert (refused.refusal, refused.key_id) == (Refusal.UNMATCHED, None)
 
 
 async def test_a_forgery_under_a_leaked_checksum_secret_does_not_open_the_key_of_that_prefix(world: World) -> None:
     _, key = await world.key()
-    mint = KeyMint(world.ring.store.checksum_secret)
     body = key.reveal()[:12] + "A" * 35
-    forgery = body + mint._checksum(body)
+    forgery = with_checksum(world, body)
     for _ in range(2):
         assert (await refusal(world, forgery)).refusal is Refusal.UNMATCHED
     await world.ring.verifier.verify(key.reveal())
@@ -141,7 +141,7 @@ async def test_a_raised_cost_takes_one_check_and_one_new_hash_where_no_proof_is_
     store = world.ring.store
     with closing(KeyHasher(cost=5)) as hasher:
         mint, usage, proofs = (
-            KeyMint(store.checksum_secret),
+            KeyMint(world.ring.checksum_secrets),
             UsageLog(store.record_use),
             Proofs(None, store.record_proofs),
         )
@@ -227,7 +227,7 @@ async def verify_with_something_between(world: World, presented: str, between: C
     with closing(SlowHasher(cost=CHEAPEST_COST)) as hasher:
         verifier = KeyVerifier(
             store,
-            KeyMint(store.checksum_secret),
+            KeyMint(world.ring.checksum_secrets),
             hasher,
             UsageLog(store.record_use),
             Proofs(None, store.record_proofs),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from mcp_keys_server import RequestedGrant, open_key_ring
+from mcp_keys_server import KeyRing, RequestedGrant, open_key_ring
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from tests.faults.history import History
 
@@ -88,17 +88,23 @@ class Line:
             self._streams = None
 
 
-async def first_keys(database: Path, users: int, history: History) -> dict[str, str]:
+async def first_keys(
+    database: Path, users: int, history: History, *, bcrypt_cost: int = CHEAPEST_COST
+) -> dict[str, str]:
     """Of so many new users each has a key, by whose user ids they are."""
     keys = {}
-    async with open_key_ring(database, bcrypt_cost=CHEAPEST_COST) as ring:
+    async with open_key_ring(database, bcrypt_cost=bcrypt_cost) as ring:
         for number in range(users):
             user = await ring.administration.add_user(f"user{number}")
-            made, key = await ring.administration.create_key(user.user_id, name="first", requested=RequestedGrant())
-            history.created.add(made.key_id)
-            history.handed_over[key.reveal()] = made.key_id
-            keys[user.user_id] = key.reveal()
+            keys[user.user_id] = await key_from_operator(ring, user.user_id, history)
     return keys
+
+
+async def key_from_operator(ring: KeyRing, user_id: str, history: History) -> str:
+    made, key = await ring.administration.create_key(user_id, name="first", requested=RequestedGrant())
+    history.created.add(made.key_id)
+    history.handed_over[key.reveal()] = made.key_id
+    return key.reveal()
 
 
 class HttpUser:
@@ -123,6 +129,13 @@ class HttpUser:
                     self._history.unanswered.add(f"{error}")
         finally:
             self._line.close()
+            self._other_line.close()
+
+    async def use_first_key(self) -> None:
+        """Over a connection of its own, and nothing else."""
+        try:
+            await self._use(self._key)
+        finally:
             self._other_line.close()
 
     async def _take_turn(self) -> None:

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
 from mcp_keys_server import open_key_ring
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import Person
-from mcp_keys_server.stores.sql.checksum_secret import with_digest
+from mcp_keys_server.stores.sql.checksum_secrets import with_digest
 from tests.databases import SqliteDatabase
 from tests.faults.history import History
 from tests.faults.judging import Verdict, judge
@@ -28,6 +27,7 @@ from tests.faults.losing_disk import Cut, LosingDisk
 from tests.faults.report import give, tell
 from tests.faults.ring_users import RingUser
 from tests.faults.sqlite_on_disk import sqlite_on
+from tests.mints import mint_of
 from tests.stores.sqlite.test_file import make_first_schema
 
 DATABASE: Final = "keys.db"
@@ -127,7 +127,7 @@ async def _make_beginnings(folder: Path) -> dict[Beginning, Path]:
         for user in USERS:
             await ring.administration.add_user(user)
     first, secret = made["the first schema"] / DATABASE, with_digest(bytes(32))
-    make_first_schema(first, KeyMint(secret).mint(), secret)
+    make_first_schema(first, mint_of(secret).mint(), secret)
     # Its key is of a time before the ledger, which would tell nothing of it.
     SqliteDatabase(first).sql("DELETE FROM secrets", "DELETE FROM keys", "DELETE FROM users")
     return made

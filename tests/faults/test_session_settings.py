@@ -99,7 +99,7 @@ async def test_many_who_start_at_once_share_one_database_whatever_transactions_a
 
     async def start() -> bytes:
         async with open_database(as_role(database, role)) as opened:
-            return opened.store.checksum_secret
+            return opened.checksum_secrets.found[0]
 
     assert len(set(await asyncio.gather(*(start() for _ in range(8))))) == 1
 

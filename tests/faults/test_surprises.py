@@ -78,7 +78,7 @@ async def entered(world: World, hasher: KeyHasher, presented: str, treachery: Tr
     proofs, usage = Proofs(b"p" * 32, store.record_proofs), UsageLog(store.record_use)
     verifier = KeyVerifier(
         wrapped(store),
-        wrapped(KeyMint(store.checksum_secret)),
+        wrapped(KeyMint(world.ring.checksum_secrets)),
         wrapped(hasher),
         wrapped(usage),
         wrapped(proofs),
@@ -110,7 +110,7 @@ async def an_expired_key(world: World) -> str:
 
 
 async def a_key_that_nobody_has(world: World) -> str:
-    return KeyMint(world.ring.store.checksum_secret).mint().reveal()
+    return KeyMint(world.ring.checksum_secrets).mint().reveal()
 
 
 async def a_forged_key(world: World) -> str:

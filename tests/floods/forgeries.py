@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mcp_keys_server.core.api_key import RANDOM_BYTES, KeyMint
+from mcp_keys_server.core.api_key import RANDOM_BYTES, checksum
 
 IMPORTED = re.compile(r"mhu_[A-Za-z0-9_-]{43}")
 """The shape of an imported key, which has no checksum."""
@@ -53,7 +53,7 @@ class Loot:
                 return f"mhu_{prefix}{rest}{secrets.token_urlsafe(6)}"
             case Kind.STOLEN_CHECKSUM:
                 body = f"mhu_{prefix}{rest}"
-                return body + KeyMint(self.checksum_secret)._checksum(body)
+                return body + checksum(body, self.checksum_secret)
             case Kind.REVOKED:
                 return self.revoked[number % len(self.revoked)]
             case Kind.IMPORTED:

@@ -48,7 +48,7 @@ async def prepare(database: Database, *, cold: int, bcrypt_cost: int) -> Scene:
             await put_hub_key(ring.store, USER, one, cost=bcrypt_cost)
         not_used_yet.insert(1, imported)
         prefixes = [victim[4:12], *(key[4:12] for _, key in warm)]
-        loot = Loot(ring.store.checksum_secret, prefixes, [target[4:12]], [key for _, key in revoked])
+        loot = Loot(ring.checksum_secrets.making, prefixes, [target[4:12]], [key for _, key in revoked])
         return Scene([key for _, key in warm], victim, not_used_yet, loot)
 
 

@@ -87,7 +87,7 @@ async def test_what_a_forgery_costs(
     imported = hub_key()
     await put_hub_key(world.ring.store, "ada", imported)
     await world.ring.administration.revoke_key(gone.key_id, reason=None)
-    loot = Loot(world.ring.store.checksum_secret, [target.prefix], [imported[4:12]], [revoked.reveal()])
+    loot = Loot(world.ring.checksum_secrets.making, [target.prefix], [imported[4:12]], [revoked.reveal()])
     reads = Counter[str]()
     async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
         read = ring.store.read_secret

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import bcrypt
 
 from mcp_keys_server.core import field_rules, key_hash
-from mcp_keys_server.core.api_key import KeyMint, contains_api_key, parse_tag, redact
+from mcp_keys_server.core.api_key import contains_api_key, parse_tag, redact
 from mcp_keys_server.core.errors import InvalidApiKeyError, InvalidFieldError
 from mcp_keys_server.core.grant import Grant, RequestedGrant
 from mcp_keys_server.core.imported_key import ScopeRule, System, read_key
@@ -17,9 +17,10 @@ from mcp_keys_server.core.source_row import UnusableRowError
 from mcp_keys_server.core.tool_patterns import covered, is_pattern, matches, meet
 from mcp_keys_server.stores.proof_secret import parse_secret
 from tests.fuzz.parser import of_text
+from tests.mints import mint_of
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
-MINT = KeyMint(b"of nobody")
+MINT = mint_of(b"of nobody")
 A_KEY = MINT.mint().reveal()
 AN_IMPORTED_KEY = f"fm_{secrets.token_urlsafe(32)}"
 A_BCRYPT_STRING = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from mcp_keys_server.auth.credential import NoCredentialError, SeveralCredentialsError, presented_key
 from mcp_keys_server.auth.entrance import Entrance
+from mcp_keys_server.core.checksum_secrets import ChecksumSecrets
 from mcp_keys_server.core.grant import Grant
 from mcp_keys_server.core.records import Principal
 from mcp_keys_server.server import tool_arguments
@@ -30,7 +31,7 @@ from tests.fuzz.keys import A_KEY, MINT
 from tests.fuzz.parser import Parser, as_text, of_text
 
 ADA = Principal("ada", "key_0123456789abcdef", Grant(frozenset(), None, None))
-SEAL = Seal(b"a secret that all processes share")
+SEAL = Seal(ChecksumSecrets([b"a secret that all processes share"]))
 HOSTS = HostPolicy("http://localhost:8000", ("localhost", "localhost:*"), ())
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read", "arguments": {"a": [1.5, None]}}}
 MODERN = b"mcp-protocol-version: 2026-07-28\nmcp-method: tools/call\nmcp-name: read"

@@ -8,8 +8,8 @@ from urllib.parse import quote_from_bytes
 
 import pytest
 
-from mcp_keys_server.core.api_key import KeyMint
 from tests.leaks.forms import Secrets
+from tests.mints import mint_of
 
 WRITTEN: dict[str, Callable[[str], bytes]] = {
     "as it is": str.encode,
@@ -36,7 +36,7 @@ WRITTEN: dict[str, Callable[[str], bytes]] = {
 
 @pytest.fixture
 def key() -> str:
-    return KeyMint(b"a secret of these tests").mint().reveal()
+    return mint_of(b"a secret of these tests").mint().reveal()
 
 
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN.keys())
@@ -53,5 +53,5 @@ def test_a_logger_that_says_the_header_is_found(
 def test_what_is_no_part_of_it_is_not_found(key: str) -> None:
     secrets = Secrets()
     secrets.add("a key", key)
-    other = KeyMint(b"a secret of these tests").mint().reveal()
+    other = mint_of(b"a secret of these tests").mint().reveal()
     assert secrets.traces_in(f"{key[:12]} {other} {key[12:19]} {key[-3:]}".encode()) == set()

@@ -12,7 +12,7 @@ import logging
 from mcp_keys_server.core.api_key import KeyMint
 
 def test_that_fails(tmp_path_factory):
-    key = KeyMint(b"of a test").mint()
+    key = mint_of(b"of a test").mint()
     held, told = {"key": [key]}, f"{key} {key!r}"
     (tmp_path_factory.getbasetemp() / "the-key").write_text(REVEALED)
     logging.getLogger("a test").warning("made %s and %r", key, held)

@@ -5,10 +5,10 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from mcp_keys_server.auth.line_budget import MOST_LINES
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.server.log_setup import PRINT_PAYLOADS, PRINT_REQUESTS, set_up_logging
+from tests.mints import mint_of
 
-KEY = KeyMint(b"secret").mint().reveal()
+KEY = mint_of(b"secret").mint().reveal()
 HASH = "$2b$12$" + "abcdefghijklmnopqrstuv" + "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDE"
 
 

@@ -27,7 +27,7 @@ from mcp_keys_server.core.key_store import KeyStore
 from mcp_keys_server.core.ledger import OPERATOR, Event, EventKind
 from mcp_keys_server.core.records import Claim, KnownSecret, ProvenHash, Use
 from mcp_keys_server.stores.sql import store as store_of_sql
-from mcp_keys_server.stores.sql.checksum_secret import whole_checksum_secret
+from mcp_keys_server.stores.sql.checksum_secrets import whole_checksum_secrets
 from tests.databases import TABLES
 from tests.stores.changing import (
     BARE,
@@ -347,8 +347,8 @@ async def test_use_is_added_up_and_the_last_one_stays_the_last(store: KeyStore) 
 
 
 async def test_the_checksum_secret_stays_with_the_database(world: World, other_ring: KeyRing) -> None:
-    assert whole_checksum_secret("", world.ring.store.checksum_secret)
-    assert other_ring.store.checksum_secret == world.ring.store.checksum_secret
+    assert whole_checksum_secrets("", world.ring.checksum_secrets.making)
+    assert list(other_ring.checksum_secrets) == list(world.ring.checksum_secrets)
 
 
 async def test_a_change_is_seen_through_every_other_connection_at_once(store: KeyStore, other_ring: KeyRing) -> None:

@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Final
 
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
+from mcp_keys_server.core.checksum_secrets import ChecksumSecrets
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.server.bench.findings import COSTS, CostFigures
 from mcp_keys_server.server.bench.progress import Tell
@@ -41,7 +42,7 @@ async def measure_costs(configured: int, seconds: float, tell: Tell) -> Sequence
 
 
 async def _measure(cost: int) -> CostFigures:
-    mint = KeyMint(secrets.token_bytes(32))
+    mint = KeyMint(ChecksumSecrets([secrets.token_bytes(32)]))
     with closing(KeyHasher(cost=cost)) as hasher:
         key_hash = await hasher.hash(mint.mint())
         alone = [await _seconds(hasher, [key], key_hash) for key in _others(mint, _ALONE)]

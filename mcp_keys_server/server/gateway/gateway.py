@@ -55,7 +55,7 @@ class Gateway:
     def __init__(self, ring: KeyRing, policy: HostPolicy, settings: Settings, *, clock: Clock = utc_now) -> None:
         self._ring = ring
         self._clock = clock
-        self._seal = Seal(ring.store.checksum_secret)
+        self._seal = Seal(ring.checksum_secrets)
         self._usage = UsageBook(clock=clock)
         self._security = TransportSecurityMiddleware(policy.for_sdk())
         self._ground = Ground(

@@ -4,6 +4,8 @@ import base64
 import hmac
 from typing import Final
 
+from mcp_keys_server.core.checksum_secrets import ChecksumSecrets
+
 _PURPOSE: Final = b"mcp-keys-server gateway seal"
 _DIGEST_BYTES: Final = 16
 
@@ -15,20 +17,23 @@ class Seal:
     others, and nothing has to be kept.
     """
 
-    def __init__(self, shared_secret: bytes) -> None:
-        self._secret = hmac.digest(shared_secret, _PURPOSE, "sha256")
+    def __init__(self, shared_secrets: ChecksumSecrets) -> None:
+        self._secrets = shared_secrets
 
     def seal(self, value: str, *bound_to: str) -> str:
-        return f"{self._digest(value, bound_to)}.{value}"
+        return f"{_digest(self._secrets.making, value, bound_to)}.{value}"
 
     def open(self, sealed: str, *bound_to: str) -> str | None:
         """The value; None: it was not given out to these."""
         digest, _, value = sealed.partition(".")
-        expected = self._digest(value, bound_to)
-        return value if hmac.compare_digest(digest.encode("utf-8", "surrogatepass"), expected.encode()) else None
+        found = digest.encode("utf-8", "surrogatepass")
+        is_ours = any(hmac.compare_digest(found, _digest(secret, value, bound_to).encode()) for secret in self._secrets)
+        return value if is_ours else None
 
-    def _digest(self, value: str, bound_to: tuple[str, ...]) -> str:
-        # None of them has a NUL in it but the value, which is last.
-        message = "\0".join((*bound_to, value)).encode("utf-8", "surrogatepass")
-        digest = hmac.digest(self._secret, message, "sha256")[:_DIGEST_BYTES]
-        return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+def _digest(shared_secret: bytes, value: str, bound_to: tuple[str, ...]) -> str:
+    secret = hmac.digest(shared_secret, _PURPOSE, "sha256")
+    # None of them has a NUL in it but the value, which is last.
+    message = "\0".join((*bound_to, value)).encode("utf-8", "surrogatepass")
+    digest = hmac.digest(secret, message, "sha256")[:_DIGEST_BYTES]
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TypeVar
 
@@ -48,7 +48,7 @@ async def open_postgres(
     with refusal_explained(url):
         connection = await connect()
         try:
-            checksum_secret = await postgres_schema.prepare(connection, url, create=create)
+            checksum_secrets = await postgres_schema.prepare(connection, url, create=create)
             await postgres_schema.check_clock(connection, clock)
         except StoreUnavailableError as error:
             raise UnusableDatabaseError(f"{url} cannot be used: {error}") from None
@@ -57,7 +57,7 @@ async def open_postgres(
     async with AsyncExitStack() as stack:
         pool = await asyncpg.create_pool(connect=connect, min_size=0, max_size=most, reset=_leave_as_it_is)
         stack.callback(pool.terminate)
-        connections = PostgresConnections(connect, pool, url, checksum_secret, clock)
+        connections = PostgresConnections(connect, pool, url, checksum_secrets, clock)
         stack.push_async_callback(connections.lookups.close)
         stack.push_async_callback(connections.writes.finish)
         yield connections
@@ -94,10 +94,10 @@ class PostgresConnections:
         connect: Connect,
         pool: "asyncpg.Pool[asyncpg.Record]",
         url: PostgresUrl,
-        checksum_secret: bytes,
+        checksum_secrets: Sequence[bytes],
         clock: Clock,
     ) -> None:
-        self.checksum_secret = checksum_secret
+        self.checksum_secrets = checksum_secrets
         self._pool = pool
         self.clock = clock
         self._writes = Writes()

@@ -1,5 +1,6 @@
 """The tables in PostgreSQL: ours, of a schema that this version knows, on a server that keeps what it has confirmed."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,7 +9,7 @@ from mcp_keys_server.core.errors import NoDatabaseError, StoreUnavailableError, 
 from mcp_keys_server.stores.postgres import statements as sql
 from mcp_keys_server.stores.postgres.connecting import Connection, PooledConnection
 from mcp_keys_server.stores.postgres.url import PostgresUrl
-from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET, new_checksum_secret, whole_checksum_secret
+from mcp_keys_server.stores.sql.checksum_secrets import CHECKSUM_SECRET, new_checksum_secret, whole_checksum_secrets
 from mcp_keys_server.stores.sql.migration_scripts import migrations
 from mcp_keys_server.stores.sql.statements import ADD_META, PUT_META, READ_META
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
@@ -21,12 +22,14 @@ MOST_SKEW: Final = timedelta(seconds=30)
 """How far this machine's clock may be from the database's, in which time a key may be good too long or too short."""
 
 
-async def prepare(connection: Connection, url: PostgresUrl, *, create: bool, unfinished: bool = False) -> bytes:
+async def prepare(
+    connection: Connection, url: PostgresUrl, *, create: bool, unfinished: bool = False
+) -> Sequence[bytes]:
     """See to it that the tables are there, ours and of the present schema; make them when they are missing and may be.
     A copy that is not finished is none of these, unless it is to be finished.
 
     Returns:
-        The checksum secret.
+        The checksum secrets, of which the first makes checksums.
 
     Raises:
         UnusableDatabaseError: They cannot be made or used; the message says what to do.
@@ -44,10 +47,10 @@ async def prepare(connection: Connection, url: PostgresUrl, *, create: bool, unf
                 await connection.execute(PUT_META, VERSION, str(number).encode())
         if version == 0:
             await connection.execute(ADD_META, CHECKSUM_SECRET, new_checksum_secret())
-        checksum_secret = whole_checksum_secret(url, await connection.fetchval(READ_META, CHECKSUM_SECRET))
+        checksum_secrets = whole_checksum_secrets(url, await connection.fetchval(READ_META, CHECKSUM_SECRET))
         if not unfinished:
             refuse_unfinished(url, await connection.fetchval(READ_META, COPYING_FROM))
-    return checksum_secret
+    return checksum_secrets
 
 
 async def schema_version(connection: Connection, url: PostgresUrl) -> int:

@@ -18,7 +18,7 @@ class PostgresStore(SqlStore):
     """The records of secrets are read together, of all requests that wait at a moment."""
 
     def __init__(self, connections: PostgresConnections) -> None:
-        super().__init__(connections, connections.checksum_secret)
+        super().__init__(connections)
         self._connections = connections
 
     async def read_secret(self, prefix: str) -> SecretRecord | None:

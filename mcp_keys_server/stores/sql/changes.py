@@ -79,8 +79,8 @@ async def _write_claim(transaction: Transaction, change: PutClaim | SpendClaim) 
 
 async def _write_secret(transaction: Transaction, change: AddSecret | EndSecret | RemoveSecret) -> None:
     match change:
-        case AddSecret(key_id, prefix, key_hash, at, proof):
-            if not await transaction.fetch(sql.ADD_SECRET, key_id, prefix, key_hash, at, proof):
+        case AddSecret(key_id, prefix, key_hash, at, proof, made_with):
+            if not await transaction.fetch(sql.ADD_SECRET, key_id, prefix, key_hash, at, proof, made_with):
                 raise PrefixTakenError
         case EndSecret(prefix, at):
             await transaction.fetch(sql.END_SECRET, at, prefix)

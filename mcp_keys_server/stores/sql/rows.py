@@ -95,6 +95,11 @@ def tool_and_digest(row: Row) -> tuple[str, str]:
     return tool, digest
 
 
+def need_of_key(row: Row) -> tuple[str, bytes]:
+    key_id, made_with = row
+    return key_id, bytes(made_with)
+
+
 def only_text(row: Row) -> str:
     (text,) = row
     return str(text)

@@ -1,17 +1,23 @@
 """Every statement that all databases understand, whole."""
 
 READ_META = "SELECT value FROM meta WHERE name = $1"
+READ_TWO_OF_META = "SELECT name, value FROM meta WHERE name IN ($1, $2)"
 PUT_META = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2"
 ADD_META = "INSERT INTO meta (name, value) VALUES ($1, $2)"
 
 REPLACE_KEY_HASH = "UPDATE secrets SET key_hash = $1, proof = $2 WHERE prefix = $3 AND key_hash = $4"
 ANY_SECRET = "SELECT 1 FROM secrets LIMIT 1"
 ADD_SECRET = """
-INSERT INTO secrets (key_id, prefix, key_hash, created_at, proof) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO secrets (key_id, prefix, key_hash, created_at, proof, made_with) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (prefix) DO NOTHING
 RETURNING prefix
 """
 END_SECRET = "UPDATE secrets SET ends_at = $1 WHERE prefix = $2"
+NEEDS_OF_KEYS = """
+SELECT keys.key_id, made_with FROM secrets JOIN keys ON keys.key_id = secrets.key_id
+WHERE made_with IS NOT NULL AND revoked_at IS NULL
+  AND (ends_at IS NULL OR ends_at > $1) AND (expires_at IS NULL OR expires_at > $1)
+"""
 REMOVE_SECRET = "DELETE FROM secrets WHERE prefix = $1"
 
 ADD_USER = """

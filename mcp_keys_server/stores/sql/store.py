@@ -9,12 +9,13 @@ from weakref import WeakValueDictionary
 
 import anyio
 
-from mcp_keys_server.core.changes import Decide
+from mcp_keys_server.core.changes import AddSecret, Decide
 from mcp_keys_server.core.errors import StoreUnavailableError, UserExistsError
 from mcp_keys_server.core.ledger import Entry, Event
 from mcp_keys_server.core.records import KeyRecord, UserRecord
 from mcp_keys_server.stores.sql import changes, rows
 from mcp_keys_server.stores.sql import statements as sql
+from mcp_keys_server.stores.sql.checksum_secrets import require_known
 from mcp_keys_server.stores.sql.database import SqlDatabase, Transaction
 
 Result = TypeVar("Result")
@@ -26,15 +27,10 @@ PUBLIC_URL = "public_url"
 class SqlStore:
     """Users, keys, secrets and the ledger in any database that understands the shared SQL."""
 
-    def __init__(self, database: SqlDatabase, checksum_secret: bytes) -> None:
+    def __init__(self, database: SqlDatabase) -> None:
         self._database = database
-        self._checksum_secret = checksum_secret
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """Of each user whose keys are being changed."""
-
-    @property
-    def checksum_secret(self) -> bytes:
-        return self._checksum_secret
 
     async def note_public_url(self, url: str) -> None:
         async def work(transaction: Transaction) -> None:
@@ -61,6 +57,9 @@ class SqlStore:
             for change in decision.changes:
                 await changes.write_change(transaction, user_id, change)
             await changes.write_events(transaction, decision.events)
+            made_with = {it.made_with for it in decision.changes if isinstance(it, AddSecret) and it.made_with}
+            if made_with:
+                await require_known(transaction, made_with)
             return decision.answer
 
         # One after the other, before there is a writer or a connection for it: all of a user's changes wait for each

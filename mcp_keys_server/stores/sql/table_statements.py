@@ -40,12 +40,12 @@ PUT_MAKER = "UPDATE keys SET parent_key_id = $2 WHERE key_id = $1"
 COUNT_MAKERS = "SELECT count(*) FROM keys WHERE parent_key_id IS NOT NULL"
 
 READ_SECRETS = """
-SELECT prefix, key_id, key_hash, created_at, ends_at, last_used_at, proof
+SELECT prefix, key_id, key_hash, created_at, ends_at, last_used_at, proof, made_with
 FROM secrets WHERE prefix > $1 AND prefix <= $2 ORDER BY prefix LIMIT $3
 """
 PUT_SECRET = """
-INSERT INTO secrets (prefix, key_id, key_hash, created_at, ends_at, last_used_at, proof)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO secrets (prefix, key_id, key_hash, created_at, ends_at, last_used_at, proof, made_with)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 REMOVE_SECRETS = "DELETE FROM secrets WHERE prefix > $1 AND prefix <= $2"
 COUNT_SECRETS = "SELECT count(*) FROM secrets"

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
@@ -18,7 +18,7 @@ import aiosqlite
 import anyio.to_thread
 
 from mcp_keys_server.core.errors import StoreUnavailableError
-from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET
+from mcp_keys_server.stores.sql.checksum_secrets import CHECKSUM_SECRET, whole_checksum_secrets
 from mcp_keys_server.stores.sql.database import Row, Writes
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.live_records import LiveRecords
@@ -66,8 +66,8 @@ async def open_connections(path: Path, *, create: bool = True) -> AsyncIterator[
         live = stack.enter_context(
             closing(sqlite3.connect(sqlite_file.uri(path, mode="ro"), uri=True, timeout=SECONDS_TO_WAIT_ON_THE_LOOP))
         )
-        (checksum_secret,) = live.execute(READ_META, (CHECKSUM_SECRET,)).fetchone()
-        connections = SqliteConnections(path, writer, reader, live, checksum_secret)
+        ((found,),) = live.execute(READ_META, (CHECKSUM_SECRET,)).fetchall()
+        connections = SqliteConnections(path, writer, reader, live, whole_checksum_secrets(path, found))
         await anyio.to_thread.run_sync(connections.reserve.keep)
         stack.push_async_callback(connections.writes.finish)
         yield connections
@@ -82,9 +82,9 @@ class SqliteConnections:
         writer: aiosqlite.Connection,
         reader: aiosqlite.Connection,
         live: sqlite3.Connection,
-        checksum_secret: bytes,
+        checksum_secrets: Sequence[bytes],
     ) -> None:
-        self.checksum_secret = checksum_secret
+        self.checksum_secrets = checksum_secrets
         self._writer = writer
         self._reader = reader
         self._file = OpenedFile(path)

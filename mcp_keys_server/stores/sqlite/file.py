@@ -11,7 +11,7 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from mcp_keys_server.core.errors import NoDatabaseError, UnusableDatabaseError
-from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET, new_checksum_secret, whole_checksum_secret
+from mcp_keys_server.stores.sql.checksum_secrets import CHECKSUM_SECRET, new_checksum_secret, whole_checksum_secrets
 from mcp_keys_server.stores.sql.migration_scripts import migrations
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
 from mcp_keys_server.stores.sqlite.statements import ADD_META, READ_META
@@ -38,7 +38,7 @@ def prepare(path: Path, *, create: bool = True, unfinished: bool = False) -> Non
             _make(path)
         with _opened(path, mode="rw") as connection:
             _migrate(connection)
-            whole_checksum_secret(path, _meta(connection, CHECKSUM_SECRET))
+            whole_checksum_secrets(path, _meta(connection, CHECKSUM_SECRET))
             if not unfinished:
                 refuse_unfinished(path, _meta(connection, COPYING_FROM))
             connection.execute("PRAGMA journal_mode = WAL")  # which a copy by VACUUM INTO, say, has lost

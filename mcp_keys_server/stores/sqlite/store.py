@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from mcp_keys_server.core.ledger import BrokenLedgerError, Entry
 from mcp_keys_server.core.records import ProvenHash, SecretRecord, Use
 from mcp_keys_server.stores.sql import rows
-from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET
+from mcp_keys_server.stores.sql.checksum_secrets import CHECKSUM_SECRET
 from mcp_keys_server.stores.sql.database import Row
 from mcp_keys_server.stores.sql.store import SqlStore
 from mcp_keys_server.stores.sqlite import statements as sql
@@ -17,7 +17,7 @@ class SqliteStore(SqlStore):
     """The record of a secret is read on the event loop's own thread, without a wait."""
 
     def __init__(self, connections: SqliteConnections) -> None:
-        super().__init__(connections, connections.checksum_secret)
+        super().__init__(connections)
         self._connections = connections
 
     async def read_secret(self, prefix: str) -> SecretRecord | None:

@@ -1,16 +1,19 @@
 """What there is to say of a database without changing it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from mcp_keys_server.core.checksum_secrets import id_of
 from mcp_keys_server.core.clock import Clock
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_hash import is_key_hash
 from mcp_keys_server.core.ledger import BrokenLedgerError, Head, follow_all
+from mcp_keys_server.stores.sql import rows
 from mcp_keys_server.stores.sql import table_statements as sql
-from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET, whole_checksum_secret
-from mcp_keys_server.stores.sql.statements import READ_META
+from mcp_keys_server.stores.sql.checksum_secrets import CHECKSUM_SECRET, whole_checksum_secrets
+from mcp_keys_server.stores.sql.statements import NEEDS_OF_KEYS, READ_META
 from mcp_keys_server.stores.sql.tables import TABLES, Snapshot
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
 from mcp_keys_server.stores.whole.moving import Place, newest_schema_of, open_snapshot, schema_version
@@ -44,6 +47,7 @@ async def check_database(place: Place, clock: Clock) -> Report:
             problems.append(f"it is of schema {schema} and not of {newest} yet: run 'mcp-keys-server database migrate'")
             return Report(kind, str(place), schema, {}, None, server, tuple(problems))
         problems += [*await _contradictions(place, database), *await _damaged_rows(database)]
+        problems += await _keys_without_checksum(database, clock)
         counts = {
             "users": (await database.fetch(sql.COUNT_USERS))[0][0],
             "keys": (await database.fetch(sql.COUNT_KEYS))[0][0],
@@ -72,17 +76,28 @@ async def _damaged_rows(database: Snapshot) -> list[str]:
     return found
 
 
+async def _keys_without_checksum(database: Snapshot, clock: Clock) -> list[str]:
+    """Those whose checksum nobody can recognise, where anybody's can be recognised."""
+    found = await database.fetch(READ_META, CHECKSUM_SECRET)
+    with suppress(UnusableDatabaseError):
+        known = set(map(id_of, whole_checksum_secrets("it", bytes(found[0][0]) if found else None)))
+        needs = map(rows.need_of_key, await database.fetch(NEEDS_OF_KEYS, clock()))
+        lost = sorted({key_id for key_id, made_with in needs if made_with not in known})
+        return [f"the checksum secret of {key_id} is not there, so that it opens nothing; rotate it" for key_id in lost]
+    return []
+
+
 async def _contradictions(place: Place, database: Snapshot) -> list[str]:
     own, at_work = database.own_guards, await database.guards()
     found = [f"its guard is missing or off: {guard}" for guard in sorted(own - at_work)]
     found += [f"a trigger is there that is not its own: {other!r}" for other in sorted(at_work - own)]
     for entry, look in (
-        (CHECKSUM_SECRET, partial(whole_checksum_secret, "it")),
+        (CHECKSUM_SECRET, partial(whole_checksum_secrets, "it")),
         (COPYING_FROM, partial(refuse_unfinished, place)),
     ):
-        rows = await database.fetch(READ_META, entry)
+        values = await database.fetch(READ_META, entry)
         try:
-            look(bytes(rows[0][0]) if rows else None)
+            look(bytes(values[0][0]) if values else None)
         except UnusableDatabaseError as error:
             found.append(str(error))
     return found

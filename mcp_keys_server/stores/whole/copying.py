@@ -15,7 +15,7 @@ from mcp_keys_server.core.ledger import BEGINNING, Head, follow_all
 from mcp_keys_server.stores.postgres.url import PostgresUrl
 from mcp_keys_server.stores.sql import statements as shared
 from mcp_keys_server.stores.sql import table_statements as sql
-from mcp_keys_server.stores.sql.checksum_secret import CHECKSUM_SECRET
+from mcp_keys_server.stores.sql.checksum_secrets import CHECKSUM_SECRET, share_a_secret
 from mcp_keys_server.stores.sql.tables import TABLES, Digest, Table, TableReader, TableWriter
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, COPYING_RUN, refuse_unfinished
 from mcp_keys_server.stores.whole.moving import Place, open_source, open_target
@@ -75,7 +75,7 @@ async def _begin(source: Place, snapshot: TableReader, target: Place, copy: Tabl
     secret = await _meta(snapshot, CHECKSUM_SECRET)
     async with copy.transaction():
         begun = await _meta(copy, COPYING_FROM)
-        is_of_source = await _meta(copy, CHECKSUM_SECRET) == secret
+        is_of_source = share_a_secret(await _meta(copy, CHECKSUM_SECRET), secret)
         if begun is not None and not is_of_source:
             raise UnusableDatabaseError(
                 f"{target} is a copy of another database, {begun.decode()}, that is not finished; {_start_anew(target)}"
@@ -84,7 +84,7 @@ async def _begin(source: Place, snapshot: TableReader, target: Place, copy: Tabl
             if not is_of_source:
                 raise UnusableDatabaseError(f"{target} is not empty; name a database that holds nothing as TARGET")
             return False
-        # By its checksum secret, which no two databases share, the source is known again.
+        # By its checksum secrets, of which no two databases share one, the source is known again.
         await copy.fetch(shared.PUT_META, CHECKSUM_SECRET, secret)
         await copy.fetch(shared.PUT_META, COPYING_FROM, str(source).encode())
         await copy.fetch(shared.PUT_META, COPYING_RUN, run)

@@ -47,7 +47,7 @@ async def test_a_database_is_opened_again_with_all_that_is_in_it(database: Postg
 async def test_many_who_start_at_once_share_one_database(database: PostgresDatabase) -> None:
     async def start() -> bytes:
         async with open_database(str(database)) as opened:
-            return opened.store.checksum_secret
+            return opened.checksum_secrets.found[0]
 
     assert len(set(await asyncio.gather(*(start() for _ in range(8))))) == 1
 

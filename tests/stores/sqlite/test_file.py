@@ -12,15 +12,15 @@ import bcrypt
 import pytest
 
 from mcp_keys_server import ApiKey, Grant, KeyRecord, UnusableDatabaseError, UserRecord, open_key_ring
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import KnownSecret, Person
 from mcp_keys_server.setting_rules import is_root
-from mcp_keys_server.stores.sql.checksum_secret import with_digest
+from mcp_keys_server.stores.sql.checksum_secrets import with_digest
 from mcp_keys_server.stores.sql.migration_scripts import migrations
 from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.connections import open_connections
 from tests.databases import SqliteDatabase
+from tests.mints import mint_of
 from tests.world import NOTHING_SPECIAL, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ async def test_the_database_says_whose_it_is_and_keeps_to_safe_settings(world: W
         return next(iter(rows))[0]
 
     assert await asked("application_id") == sqlite_file.APPLICATION_ID
-    assert await asked("user_version") == 6
+    assert await asked("user_version") == 7
     assert await asked("journal_mode") == "wal"
     assert await asked("synchronous") == 2  # FULL
     assert await asked("foreign_keys") == 1
@@ -407,7 +407,7 @@ def make_first_schema(path: Path, key: ApiKey, checksum_secret: bytes) -> None:
 
 async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys_are_good(tmp_path: Path) -> None:
     path, checksum_secret = tmp_path / "keys.db", with_digest(b"s" * 32)
-    key = KeyMint(checksum_secret).mint()
+    key = mint_of(checksum_secret).mint()
     make_first_schema(path, key, checksum_secret)
     noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
     for _ in range(2):
@@ -427,7 +427,8 @@ async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys
             )
             assert record.use_count >= 7
             assert await world.ring.administration.list_users() == [UserRecord("ada", "ada@example.com", "Ada", noon)]
-            assert world.sql("PRAGMA user_version") == [(6,)]
+            assert world.sql("PRAGMA user_version") == [(7,)]
+            assert world.sql("SELECT made_with FROM secrets") == [(checksum_secret[32:],)]
     async with open_world(SqliteDatabase(path)) as world:
         principal = await world.ring.verifier.verify(key.reveal())
         asked = await world.ring.manager.create_unclaimed_key(principal, name="x", requested=NOTHING_SPECIAL)

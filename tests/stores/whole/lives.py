@@ -6,6 +6,7 @@ from datetime import datetime
 from mcp_keys_server import ApiKey, RequestedGrant
 from mcp_keys_server.core.ledger import Head
 from mcp_keys_server.core.records import Person
+from tests.replacing import announce, replace
 from tests.world import NOTHING_SPECIAL, World
 
 PINS = {"read": "aa", "list": "bb", "a:b ü": "cc", "write": "dd"}
@@ -42,6 +43,7 @@ async def live(world: World) -> Lives:
     tools = frozenset({"keys:*", "notes:read_*"})
     rotated, older = await world.key(requested=RequestedGrant(expires_in_days=30, tools=tools))
     _, newer = await ring.administration.rotate_key(rotated.key_id, overlap_hours=2)
+    await replace(ring)
     principal = await ring.verifier.verify(good_key.reveal())
     clock.advance(days=-1)  # the one that was made later seems to be the older one
     _, child = await ring.manager.create_key(principal, name="A child", requested=NOTHING_SPECIAL)
@@ -59,6 +61,7 @@ async def live(world: World) -> Lives:
     for _ in range(2):
         await ring.sessions.begin(principal)
     session = await ring.sessions.begin(principal)
+    await announce(ring)
     head = await ring.administration.verify_events()
     ids = (good.key_id, unclaimed.key_id, spent.key_id, offered.key_id)
     keys = (good_key, revoked_key, disabled_key, older, newer, child)

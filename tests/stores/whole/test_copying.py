@@ -27,6 +27,7 @@ from mcp_keys_server.core.records import Person
 from mcp_keys_server.stores.sql import tables
 from mcp_keys_server.stores.whole.copying import Tell, copy_database
 from tests.databases import KINDS, Database, SqliteDatabase, a_database, elsewhere
+from tests.replacing import announce, replace
 from tests.running_server import environment
 from tests.stores.whole.lives import PINS, Lives
 from tests.world import SettableClock, open_world
@@ -194,6 +195,8 @@ async def test_what_is_changed_while_it_is_copied_is_noticed_and_copied_the_next
             await ring.sessions.begin(await ring.verifier.verify(key.reveal()))
             await ring.tool_pins.forget("notes")
             await ring.tool_pins.pin("notes", PINS | {"read": "ee"}, clock.now)
+            await replace(ring)
+            await ring.administration.forget_checksum_secrets()
 
     def tell(done: int, most: int) -> None:
         nonlocal changed
@@ -210,6 +213,22 @@ async def test_what_is_changed_while_it_is_copied_is_noticed_and_copied_the_next
     assert everything(target) == everything(database)
     async with open_key_ring(str(target), create=False, bcrypt_cost=CHEAPEST_COST) as ring:
         assert await refusal(ring, lives.good) is Refusal.REVOKED
+
+
+async def test_a_copy_that_was_cut_short_is_known_again_whatever_became_of_the_secrets(
+    database: Database, target: Database, lives: Lives
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        await copy(database, target, tell=stopped_after(0.3))
+    clock = SettableClock(lives.now + timedelta(minutes=1))
+    async with open_key_ring(str(database), bcrypt_cost=CHEAPEST_COST, clock=clock) as ring:
+        await replace(ring)
+        await announce(ring)
+        clock.advance(days=90)  # so that no key needs those before
+        await ring.administration.rotate_key(lives.good_id, overlap_hours=0)
+        await ring.administration.forget_checksum_secrets()
+    await copy(database, target)
+    assert everything(target) == everything(database)
 
 
 async def test_a_finished_copy_is_there_already_and_one_that_lives_on_is_left_alone(
@@ -380,7 +399,7 @@ async def test_a_source_of_an_older_schema_is_not_brought_up_to_date_by_copying_
         pass
     sqlite_database.sql("PRAGMA user_version = 2")
     with pytest.raises(
-        UnusableDatabaseError, match=r"is of schema 2 and not of 6 yet; run: mcp-keys-server database mi"
+        UnusableDatabaseError, match=r"is of schema 2 and not of 7 yet; run: mcp-keys-server database mi"
     ):
         await copy(sqlite_database, sqlite_target)
     assert sqlite_database.sql("PRAGMA user_version") == [(2,)]

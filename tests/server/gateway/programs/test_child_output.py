@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_keys_server.core.api_key import KeyMint
 from mcp_keys_server.server.gateway.programs.child_output import (
     Lines,
     LineTooLongError,
@@ -18,6 +17,7 @@ from mcp_keys_server.server.gateway.programs.child_output import (
     shown,
 )
 from mcp_keys_server.server.gateway.programs.child_process import spawned
+from tests.mints import mint_of
 from tests.server.gateway.programs.child_programs import SILENT, python, until
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +49,7 @@ def test_a_line_may_be_as_long_as_the_longest_and_no_longer() -> None:
 
 
 def test_a_key_is_never_shown_even_where_the_cut_goes_through_it() -> None:
-    key = KeyMint(b"secret").mint()
+    key = mint_of(b"secret").mint()
     secret = key.reveal()[12:]
     for before in range(120):
         text = shown(b"." * before + key.reveal().encode(), 100)

@@ -15,7 +15,7 @@ import httpcore2
 from starlette.types import Message, Scope
 
 from mcp_keys_server.auth.guard import PRINCIPAL
-from mcp_keys_server.core.api_key import KeyMint
+from mcp_keys_server.core.checksum_secrets import ChecksumSecrets
 from mcp_keys_server.core.errors import StoreUnavailableError
 from mcp_keys_server.core.grant import Grant
 from mcp_keys_server.core.records import Principal
@@ -24,9 +24,10 @@ from mcp_keys_server.server.gateway.seal import Seal
 from mcp_keys_server.server.gateway.tool_rules import ToolRules
 from mcp_keys_server.server.gateway.usage import UsageBook
 from mcp_keys_server.upstreams import RemoteUpstream
+from tests.mints import mint_of
 
 ALIAS = "tickets"
-A_KEY = KeyMint(b"a secret of these tests").mint().reveal()
+A_KEY = mint_of(b"a secret of these tests").mint().reveal()
 
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
@@ -297,7 +298,7 @@ async def a_gateway(
     described = RemoteUpstream.model_validate({"url": url, "allow_private": True} | fields)
     usage, pins = UsageBook(), KeptPins()
     rules = ToolRules(ALIAS, described, reserved, pins)
-    seal = Seal(b"shared by all processes")
+    seal = Seal(ChecksumSecrets([b"shared by all processes"]))
     server = RemoteServer(ALIAS, described, rules, seal, usage, holds_key, network=network)
     try:
         yield Gateway(server, usage, pins)

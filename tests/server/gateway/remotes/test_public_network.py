@@ -10,6 +10,7 @@ import anyio
 import httpcore2
 import pytest
 
+from mcp_keys_server.core.checksum_secrets import ChecksumSecrets
 from mcp_keys_server.server.gateway.remotes.public_network import (
     MOST_ADDRESSES,
     NotReachableError,
@@ -250,9 +251,16 @@ async def test_the_certificate_is_that_of_the_name_not_of_the_address(tmp_path: 
         async def status(name: str, context: ssl.SSLContext | None) -> int:
             wire = Wire(port=port)
             upstream = RemoteUpstream.model_validate({"url": f"https://{name}/mcp"})
-            pins, usage = KeptPins(), UsageBook()
+            pins, usage, seal = KeptPins(), UsageBook(), Seal(ChecksumSecrets([b"x"]))
             server = RemoteServer(
-                *(ALIAS, upstream, ToolRules(ALIAS, upstream, (), pins), Seal(b"x"), usage, lambda _text: False),
+                *(
+                    ALIAS,
+                    upstream,
+                    ToolRules(ALIAS, upstream, (), pins),
+                    seal,
+                    usage,
+                    lambda _text: False,
+                ),
                 network=PublicNetwork(resolve=resolve, wire=wire),
                 ssl_context=context,
             )

@@ -1,0 +1,137 @@
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from mcp_keys_server import InvalidApiKeyError, StoreUnavailableError
+from mcp_keys_server.core.api_key import KeyMint
+from mcp_keys_server.core.checksum_secrets import SECONDS_TO_BE_LATE, ChecksumSecrets, id_of
+from tests.mints import mint_of
+
+pytestmark = pytest.mark.anyio
+
+OLD, NEW = b"an old secret of a database", b"a new secret of a database"
+MISSHAPEN = "mhu_" + "A" * 60
+
+
+@dataclass
+class Process:
+    """One that knows the old secret of a database that has both."""
+
+    seconds: float = 0.0
+    reads: int = 0
+    kept: Sequence[bytes] = (NEW, OLD)
+    answers: bool = True
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.go.set()
+        self.secrets = ChecksumSecrets([OLD], self.read, clock=lambda: self.seconds)
+        self.mint = KeyMint(self.secrets)
+
+    async def read(self) -> Sequence[bytes]:
+        self.reads += 1
+        await self.go.wait()
+        if not self.answers:
+            raise StoreUnavailableError("not now")
+        return self.kept
+
+    async def refuses(self, presented: str) -> None:
+        with pytest.raises(InvalidApiKeyError):
+            await self.mint.recognise(presented)
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+async def test_a_key_under_a_secret_that_is_not_known_yet_is_recognised(process: Process) -> None:
+    key = mint_of(NEW).mint()
+    assert (await process.mint.recognise(key.reveal())).made_with == id_of(NEW) == key.made_with
+    assert process.secrets.making == NEW
+    assert (await process.mint.recognise(mint_of(OLD).mint().reveal())).made_with == id_of(OLD)
+    assert process.reads == 1
+
+
+async def test_whoever_has_just_looked_does_not_look_for_what_is_made_up(process: Process) -> None:
+    await process.secrets.look()
+    for seconds in (0, SECONDS_TO_BE_LATE):
+        process.seconds = seconds
+        await process.refuses(mint_of(b"another").mint().reveal())
+        assert process.reads == 1
+    process.seconds = SECONDS_TO_BE_LATE + 0.1
+    await process.refuses(mint_of(b"another").mint().reveal())
+    assert process.reads == 2
+
+
+async def test_nobody_looks_for_what_no_secret_could_make_a_key(process: Process) -> None:
+    for presented in (MISSHAPEN, "", "mhu_", mint_of(NEW).mint().reveal() + "="):
+        await process.refuses(presented)
+    assert process.reads == 0
+
+
+async def test_nobody_looks_for_what_is_recognised(process: Process) -> None:
+    await process.mint.recognise(mint_of(OLD).mint().reveal())
+    imported = mint_of(OLD).mint().reveal()[:47]
+    assert (await process.mint.recognise(imported)).imported
+    assert process.reads == 0
+
+
+async def test_where_nobody_can_say_a_key_is_not_refused_for_good(process: Process) -> None:
+    process.answers = False
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError):
+            await process.mint.recognise(mint_of(NEW).mint().reveal())
+    assert process.secrets.making == OLD
+    await process.mint.recognise(mint_of(OLD).mint().reveal())
+    process.answers = True
+    await process.mint.recognise(mint_of(NEW).mint().reveal())
+
+
+async def test_all_who_ask_at_once_wait_for_one_look(process: Process) -> None:
+    process.go.clear()
+    looks = [asyncio.ensure_future(process.mint.recognise(mint_of(NEW).mint().reveal())) for _ in range(5)]
+    while not process.reads:
+        await asyncio.sleep(0)
+    looks[0].cancel()
+    await asyncio.wait(looks[:1])
+    process.go.set()
+    assert [key.made_with for key in await asyncio.gather(*looks[1:])] == [id_of(NEW)] * 4
+    assert process.reads == 1
+
+
+async def test_what_is_known_is_as_old_as_the_beginning_of_the_look(process: Process) -> None:
+    process.go.clear()
+    look = asyncio.ensure_future(process.secrets.look())
+    while not process.reads:
+        await asyncio.sleep(0)
+    process.seconds = SECONDS_TO_BE_LATE + 1
+    process.go.set()
+    await look
+    assert process.secrets.may_be_late
+
+
+async def test_secrets_that_are_read_from_nowhere_stay_as_they_are() -> None:
+    secrets = ChecksumSecrets([OLD])
+    assert not secrets.may_be_late
+    await secrets.look()
+    assert list(secrets) == [OLD]
+
+
+async def test_it_looks_again_and_again_whatever_becomes_of_a_single_look(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_keys_server.core.checksum_secrets.SECONDS_BETWEEN_LOOKS", 0)
+    process.answers = False
+    looking = asyncio.ensure_future(process.secrets.keep_looking())
+    while process.reads < 3:
+        await asyncio.sleep(0)
+    assert process.secrets.making == OLD
+    process.answers = True
+    while process.secrets.making == OLD:
+        await asyncio.sleep(0)
+    looking.cancel()
+    await asyncio.wait([looking])
+    assert looking.cancelled()

@@ -1,0 +1,29 @@
+"""Checksum secrets replaced where nobody else has to learn of it."""
+
+import pytest
+
+from mcp_keys_server import KeyRing
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+async def at_once(_: float) -> None:
+    pass
+
+
+async def broken_off(_: float) -> None:
+    raise BrokenOffError
+
+
+async def replace(ring: KeyRing) -> None:
+    await ring.administration.replace_checksum_secret(at_once)
+    await ring.checksum_secrets.look()
+
+
+async def announce(ring: KeyRing) -> None:
+    """And go no further."""
+    with pytest.raises(BrokenOffError):
+        await ring.administration.replace_checksum_secret(broken_off)
+    await ring.checksum_secrets.look()
