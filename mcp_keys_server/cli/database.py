@@ -126,11 +126,14 @@ def replace_checksum_secret(settings: Settings) -> None:
     recognised by the secret that they were made with, until they are rotated and 'forget-checksum-secrets' is run.
     """
 
+    async def wait(seconds: float) -> None:
+        click.echo(f"Waiting for {seconds:.0f} seconds, until every server knows the new secret.", err=True)
+        await anyio.sleep(seconds)
+
     async def run() -> None:
         async with key_ring_of(settings) as ring:
-            await ring.administration.replace_checksum_secret()
+            await ring.administration.replace_checksum_secret(wait)
 
-    click.echo("Waiting until every server knows the new secret ...", err=True)
     anyio.run(run)
     click.echo(
         "New keys get their checksum from a new secret now. To be rid of the one before, rotate the keys that were "

@@ -20,7 +20,7 @@ def _no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_secret_is_replaced_and_forgotten_once_its_keys_are_rotated_or_revoked(run: Run) -> None:
     kept, revoked = created(run), created(run)
     done = run(*REPLACE)
-    assert (done.code, done.err) == (0, "Waiting until every server knows the new secret ...\n")
+    assert (done.code, done.err) == (0, "Waiting for 0 seconds, until every server knows the new secret.\n")
     assert done.out.startswith("New keys get their checksum from a new secret now.")
     assert FORGET[1] in done.out
     new = created(run)
@@ -49,7 +49,7 @@ def test_there_are_no_more_than_four(run: Run) -> None:
         assert run(*REPLACE).code == 0
     done = run(*REPLACE)
     assert (done.code, done.out) == (1, "")
-    assert "there are 4 checksum secrets already; rotate the keys" in done.err
+    assert done.err.startswith("mcp-keys-server: there are 4 checksum secrets already; rotate the keys")
 
 
 @pytest.mark.parametrize("command", [REPLACE, FORGET])
