@@ -111,6 +111,7 @@ async def open_key_ring(  # noqa: PLR0913 - each is a setting of its own, given 
             finally:
                 for task in tasks:
                     task.cancel()
+                await checksum_secrets.close()
                 for write in noted:
                     with suppress(StoreUnavailableError):  # whoever needs the store has met the trouble already
                         await write()

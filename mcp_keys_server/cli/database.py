@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,8 @@ import click
 
 from mcp_keys_server.cli.configuration import load_settings
 from mcp_keys_server.cli.options import json_option, key_ring_of, with_settings
-from mcp_keys_server.cli.output import print_facts, print_json
+from mcp_keys_server.cli.output import print_facts, print_json, print_table
+from mcp_keys_server.core.checksum_secret_store import NeedOfSecret
 from mcp_keys_server.core.clock import utc_now
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.ledger import Head
@@ -128,7 +130,11 @@ def replace_checksum_secret(settings: Settings) -> None:
 
     async def wait(seconds: float) -> None:
         click.echo(f"Waiting for {seconds:.0f} seconds, until every server knows the new secret.", err=True)
-        await anyio.sleep(seconds)
+        try:
+            await anyio.sleep(seconds)
+        except anyio.get_cancelled_exc_class():
+            click.echo("The secret was not replaced; run the same command again to do so.", err=True)
+            raise
 
     async def run() -> None:
         async with key_ring_of(settings) as ring:
@@ -147,20 +153,25 @@ def replace_checksum_secret(settings: Settings) -> None:
 def forget_checksum_secrets(settings: Settings, *, as_json: bool) -> int:
     """Forget the checksum secrets that were replaced and that no key needs any more.
 
-    Where there are keys that do, it names them and ends with exit code 1: rotate or revoke them, and run it again.
+    Where there are keys that do, it names up to a thousand of them and ends with exit code 1: rotate or revoke them,
+    and run it again. A key that was rotated does as long as its older secret is good; --overlap-hours says how long.
     """
 
-    async def run() -> Sequence[str]:
+    async def run() -> Sequence[NeedOfSecret]:
         async with key_ring_of(settings) as ring:
             return await ring.administration.forget_checksum_secrets()
 
     needing = anyio.run(run)
     if as_json:
-        print_json({"needed_by": needing})
+        print_json({"needed_by": [asdict(need) for need in needing]})
     elif needing:
-        click.echo("\n".join([*needing, "", "These keys need a secret that was replaced; rotate or revoke them."]))
+        print_table([asdict(need) for need in needing], ("key_id", "until"), nothing="")
+        click.echo(
+            "\nThese keys need a secret that was replaced. Rotate or revoke those without a time (enable or revoke "
+            "those that are disabled), wait for the time of the others, and run it again."
+        )
     else:
-        click.echo("Only the newest checksum secret is left.")
+        click.echo("No checksum secret that was replaced is left.")
     return 1 if needing else 0
 
 

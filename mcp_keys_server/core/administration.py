@@ -10,7 +10,8 @@ import anyio
 from mcp_keys_server.core import issuance, upkeep
 from mcp_keys_server.core.api_key import ApiKey
 from mcp_keys_server.core.changes import Decision, Holdings
-from mcp_keys_server.core.checksum_secrets import SECONDS_TO_BE_KNOWN, ChecksumSecretStore
+from mcp_keys_server.core.checksum_secret_store import ChecksumSecretStore, NeedOfSecret
+from mcp_keys_server.core.checksum_secrets import SECONDS_TO_BE_KNOWN
 from mcp_keys_server.core.clock import Clock, utc_now
 from mcp_keys_server.core.deed import Deed
 from mcp_keys_server.core.errors import KeyNotFoundError, UserExistsError, UserNotFoundError
@@ -29,7 +30,7 @@ from mcp_keys_server.core.key_filter import KeyFilter
 from mcp_keys_server.core.key_issuer import KeyIssuer
 from mcp_keys_server.core.key_manager import NEWEST, OVERLAP_HOURS
 from mcp_keys_server.core.key_store import KeyStore
-from mcp_keys_server.core.ledger import BEGINNING, OPERATOR, Entry, Event, EventKind, Head, follow_all
+from mcp_keys_server.core.ledger import BEGINNING, EVERYBODY, OPERATOR, Entry, Event, EventKind, Head, follow_all
 from mcp_keys_server.core.policy import NO_LIMITS, KeyPolicy
 from mcp_keys_server.core.records import KeyRecord, UserRecord
 from mcp_keys_server.core.review import EXPIRING_DAYS, UNUSED_DAYS, Finding, review
@@ -202,16 +203,17 @@ class Administration:
 
         Raises:
             TooManySecretsError: There are so many already.
+            AnotherSecretAnnouncedError: Another replacement was begun meanwhile.
         """
-        await self._checksum_secrets.announce()
+        secret_id = await self._checksum_secrets.announce()
         await wait(SECONDS_TO_BE_KNOWN)
-        await self._checksum_secrets.use_announced()
+        await self._checksum_secrets.use_announced(secret_id, self._event_of_all(EventKind.CHECKSUM_SECRET_REPLACED))
 
-    async def forget_checksum_secrets(self) -> Sequence[str]:
-        """Recognise no longer those that were replaced and that no key needs, and give the key ids of those that need
-        one of the others.
+    async def forget_checksum_secrets(self) -> Sequence[NeedOfSecret]:
+        """Recognise no longer those that were replaced and that no key needs, and give the keys that need one of the
+        others: a thousand of them at most.
         """
-        return await self._checksum_secrets.forget(self._clock())
+        return await self._checksum_secrets.forget(self._event_of_all(EventKind.CHECKSUM_SECRETS_FORGOTTEN))
 
     async def _change_key(self, key_id: str, decide: Callable[[Holdings, Deed, str], Decision[Result]]) -> Result:
         parsed_id = parse_key_id(key_id)
@@ -237,6 +239,9 @@ class Administration:
         if found is None:
             raise UserNotFoundError
         return found
+
+    def _event_of_all(self, kind: EventKind) -> Event:
+        return Event(kind, self._clock(), EVERYBODY, None, OPERATOR)
 
     def _deed(self) -> Deed:
         return Deed(OPERATOR, self._clock())

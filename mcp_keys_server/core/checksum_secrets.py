@@ -10,9 +10,8 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 import anyio
 
@@ -23,7 +22,6 @@ SECONDS_TO_BE_LATE: Final = 3
 """After which a process that could not look does not trust what it knows."""
 SECONDS_TO_BE_KNOWN: Final = 12
 """More than it takes to be late, and for a look that is on its way then to end."""
-MOST_SECRETS: Final = 4
 
 _ID_BYTES: Final = 8
 
@@ -31,35 +29,6 @@ _ID_BYTES: Final = 8
 def id_of(secret: bytes) -> bytes:
     """What is written beside a key to say with which secret its checksum was made: the digest with which it ends."""
     return secret[-_ID_BYTES:]
-
-
-class ChecksumSecretStore(Protocol):
-    """Keeps the secrets of one database. Every method may raise StoreUnavailableError, and then has changed nothing."""
-
-    @property
-    def found(self) -> Sequence[bytes]:
-        """As they were when it was opened; the first makes checksums."""
-
-    async def read(self) -> Sequence[bytes]:
-        """As they are now."""
-
-    async def announce(self) -> None:
-        """See to it that there is one that is recognised and makes no checksums yet, the same for all who ask.
-
-        Raises:
-            TooManySecretsError: There are so many already.
-        """
-
-    async def use_announced(self) -> None:
-        """Make checksums with it from now on, unless that was done already."""
-
-    async def forget(self, now: datetime) -> Sequence[str]:
-        """Those that no key needs, except the one that makes checksums. A key needs one as long as it has neither been
-        revoked nor expired, and a secret of its own that has not ended has a checksum of it.
-
-        Returns:
-            The key ids of those that need one of the others.
-        """
 
 
 class ChecksumSecrets:
@@ -77,7 +46,9 @@ class ChecksumSecrets:
         self._read = read
         self._clock = clock
         self._known_at = -math.inf  # because one may have been announced already
+        self._failed_at = -math.inf
         self._look: asyncio.Future[None] | None = None
+        self._is_closed = False
 
     @property
     def making(self) -> bytes:
@@ -93,12 +64,28 @@ class ChecksumSecrets:
         """Whether there may be keys under a secret that is not known here."""
         return self._read is not None and self._clock() - self._known_at > SECONDS_TO_BE_LATE
 
-    async def look(self) -> None:
-        """Learn which there are; one look at a time, for all who ask meanwhile.
+    async def catch_up(self) -> None:
+        """Look until what is known here is not too old.
 
         Raises:
             StoreUnavailableError: Nobody can say at the moment.
         """
+        for _ in range(2):  # because a look that is on its way may have begun long ago
+            await self.look()
+            if not self.may_be_late:
+                return
+        raise StoreUnavailableError("the database took too long to say which checksum secrets there are")
+
+    async def look(self) -> None:
+        """Learn which there are; one look at a time, for all who ask meanwhile, and none soon after one that failed.
+
+        Raises:
+            StoreUnavailableError: Nobody can say at the moment.
+        """
+        if self._is_closed:
+            raise StoreUnavailableError("the database is being closed")
+        if self._clock() - self._failed_at < SECONDS_BETWEEN_LOOKS:
+            raise StoreUnavailableError("the database did not say which checksum secrets there are")
         if self._look is None or self._look.done():
             self._look = asyncio.ensure_future(self._learn())
             self._look.add_done_callback(_take_note)
@@ -111,10 +98,20 @@ class ChecksumSecrets:
             with suppress(StoreUnavailableError):  # requests meet the same trouble and report it
                 await self.look()
 
+    async def close(self) -> None:
+        """Look no more, and wait for whoever does: they need the database."""
+        self._is_closed = True
+        if self._look is not None:
+            await asyncio.wait([self._look])
+
     async def _learn(self) -> None:
         began = self._clock()
-        if self._read is not None:
-            self._known = tuple(await self._read())
+        try:
+            if self._read is not None:
+                self._known = tuple(await self._read())
+        except StoreUnavailableError:
+            self._failed_at = self._clock()
+            raise
         self._known_at = began
 
 

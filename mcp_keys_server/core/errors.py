@@ -130,8 +130,18 @@ class PrefixTakenError(McpKeysError):
     """A freshly minted prefix is in use already: mint again."""
 
 
-class ChecksumSecretForgottenError(McpKeysError):
-    """A fresh key has a checksum that nobody recognises any more: mint again."""
+class ChecksumSecretReplacedError(McpKeysError):
+    """A fresh key has a checksum of a secret that has been replaced meanwhile: mint again."""
+
+
+class AnotherSecretAnnouncedError(McpKeysError):
+    """A checksum secret is not the one that is announced any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the checksum secret was not replaced by this one: another replacement was begun meanwhile, or a backup "
+            "restored; see how the other one ends, or run it again"
+        )
 
 
 class TooManySecretsError(McpKeysError):

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from mcp_keys_server.core.api_key import ApiKey, KeyMint
 from mcp_keys_server.core.changes import Decision, Holdings
-from mcp_keys_server.core.errors import ChecksumSecretForgottenError, PrefixTakenError, StoreUnavailableError
+from mcp_keys_server.core.errors import ChecksumSecretReplacedError, PrefixTakenError, StoreUnavailableError
 from mcp_keys_server.core.issuance import NewSecret
 from mcp_keys_server.core.key_hasher import KeyHasher
 from mcp_keys_server.core.key_store import KeyStore
@@ -44,6 +44,6 @@ class KeyIssuer:
                 return await self._store.change(user_id, with_secret), key
             except PrefixTakenError:
                 continue
-            except ChecksumSecretForgottenError:
+            except ChecksumSecretReplacedError:
                 await self._mint.learn_secrets()
         raise StoreUnavailableError("no free prefix was found for a new key")

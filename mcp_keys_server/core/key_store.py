@@ -63,7 +63,7 @@ class KeyStore(Protocol):
         Raises:
             UserNotFoundError: There is no such user.
             PrefixTakenError: Another secret has the prefix of a new one.
-            ChecksumSecretForgottenError: A new one has a checksum that nobody recognises any more.
+            ChecksumSecretReplacedError: A new one has a checksum of a secret that was replaced.
             ClaimNotOpenError: A claim that was to be spent is spent.
             Whatever ``decide`` raises.
         """

@@ -32,6 +32,8 @@ class EventKind(StrEnum):
     KEY_ENABLED = "key_enabled"
     KEY_REVOKED = "key_revoked"
     REFUSED = "refused"
+    CHECKSUM_SECRET_REPLACED = "checksum_secret_replaced"  # noqa: S105 - its name
+    CHECKSUM_SECRETS_FORGOTTEN = "checksum_secrets_forgotten"
 
 
 Means = Literal["key", "person", "operator", "invitation"]
@@ -52,6 +54,8 @@ class Doer:
 
 
 OPERATOR: Final = Doer("operator")
+EVERYBODY: Final = ""
+"""No user has this id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Event:
     kind: EventKind
     at: datetime
     user_id: str
-    """Whose key it was, or which user."""
+    """Whose key it was, or which user; ``EVERYBODY``: it concerns all of them."""
     key_id: str | None
     by: Doer
     detail: str = ""

@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
-from mcp_keys_server.core.checksum_secrets import ChecksumSecretStore
+from mcp_keys_server.core.checksum_secret_store import ChecksumSecretStore
 from mcp_keys_server.core.counters import Counters, CounterStore
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_store import ChangeWatcher, KeyStore

@@ -1,11 +1,14 @@
 """The checksum secret replaced and forgotten by the operator."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
 from tests.cli.runs import Run, created
-from tests.databases import Database
+from tests.databases import Database, SqliteDatabase
+from tests.running_server import PROGRAM, environment
 
 REPLACE, FORGET = ("database", "replace-checksum-secret"), ("database", "forget-checksum-secrets")
 
@@ -26,20 +29,27 @@ def test_a_secret_is_replaced_and_forgotten_once_its_keys_are_rotated_or_revoked
     new = created(run)
     for key in (kept, revoked, new):
         assert run("keys", "verify", stdin=key["key"]).code == 0
-    needing = run(*FORGET)
     ids = sorted([kept["key_id"], revoked["key_id"]])
+    needing = run(*FORGET)
     assert (needing.code, needing.err) == (1, "")
-    assert needing.out == "\n".join([*ids, "", "These keys need a secret that was replaced; rotate or revoke them.\n"])
+    heading, *rows = needing.out.splitlines()
+    assert heading.split() == ["KEY_ID", "UNTIL"]
+    assert [row.split() for row in rows[:2]] == [[key_id, "-"] for key_id in ids]
+    assert "Rotate or revoke those without a time" in needing.out
     needing = run(*FORGET, "--json")
-    assert (needing.code, json.loads(needing.out)) == (1, {"needed_by": ids})
+    assert (needing.code, json.loads(needing.out)) == (1, {"needed_by": [{"key_id": it, "until": None} for it in ids]})
     run("keys", "revoke", revoked["key_id"], "--yes")
-    rotated = run("keys", "rotate", kept["key_id"], "--overlap-hours", "0", "--json").json
+    rotated = run("keys", "rotate", kept["key_id"], "--json").json
+    (needing,) = json.loads(run(*FORGET, "--json").out)["needed_by"]
+    assert (needing["key_id"], needing["until"][:10]) == (kept["key_id"], rotated["older_secret_ends_at"][:10])
+    run("keys", "revoke", kept["key_id"], "--yes")
     done = run(*FORGET)
-    assert (done.code, done.out, done.err) == (0, "Only the newest checksum secret is left.\n", "")
+    assert (done.code, done.out, done.err) == (0, "No checksum secret that was replaced is left.\n", "")
     assert run(*FORGET, "--json").json == {"needed_by": []}
-    for key in (rotated, new):
+    for key in (new,):
         assert run("keys", "verify", stdin=key["key"]).code == 0
-    assert run("keys", "verify", stdin=kept["key"]).code == 1
+    kinds = [entry["kind"] for entry in run("events", "list", "--json").json]
+    assert [kind for kind in kinds if "checksum" in kind] == ["checksum_secrets_forgotten", "checksum_secret_replaced"]
     assert run("database", "check").code == 0
 
 
@@ -69,3 +79,34 @@ def test_the_check_names_a_key_whose_secret_is_not_there(run: Run, database: Dat
     done = run("database", "check")
     assert done.code == 1
     assert f"the checksum secret of {key_id} is not there, so that it opens nothing; rotate it" in done.out
+
+
+@pytest.mark.usefixtures("ada", "_no_wait")
+def test_the_check_names_a_damaged_announcement(run: Run, database: Database) -> None:
+    value = "zeroblob(40)" if isinstance(database, SqliteDatabase) else "'damaged'"
+    database.sql(f"INSERT INTO meta (name, value) VALUES ('announced_checksum_secret', {value})")
+    done = run("database", "check")
+    assert done.code == 1
+    assert "its next checksum secret is damaged; run: mcp-keys-server database replace-checksum-secret" in done.out
+    assert run(*REPLACE).code == 0
+    assert run("database", "check").code == 0
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("ada")
+def test_who_breaks_it_off_is_told_that_nothing_was_replaced(database: Database) -> None:
+    secret = "SELECT value FROM meta WHERE name = 'checksum_secret'"
+    before = database.sql(secret)
+    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)  # which what is started inherits
+    try:
+        command = [*PROGRAM, *REPLACE, "--database", str(database)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as program:
+            assert program.stderr
+            assert program.stderr.readline() == "Waiting for 12 seconds, until every server knows the new secret.\n"
+            program.send_signal(signal.SIGINT)
+            said = program.stderr.read()
+    finally:
+        signal.signal(signal.SIGINT, heeded)
+    assert program.returncode == 130
+    assert said.startswith("The secret was not replaced; run the same command again to do so.\n")
+    assert database.sql(secret) == before

@@ -6,7 +6,7 @@ import pytest
 
 from mcp_keys_server import InvalidApiKeyError, StoreUnavailableError
 from mcp_keys_server.core.api_key import KeyMint
-from mcp_keys_server.core.checksum_secrets import SECONDS_TO_BE_LATE, ChecksumSecrets, id_of
+from mcp_keys_server.core.checksum_secrets import SECONDS_BETWEEN_LOOKS, SECONDS_TO_BE_LATE, ChecksumSecrets, id_of
 from tests.mints import mint_of
 
 pytestmark = pytest.mark.anyio
@@ -81,12 +81,13 @@ async def test_nobody_looks_for_what_is_recognised(process: Process) -> None:
 
 async def test_where_nobody_can_say_a_key_is_not_refused_for_good(process: Process) -> None:
     process.answers = False
-    for _ in range(2):
+    for process.seconds, reads in ((0.0, 1), (SECONDS_BETWEEN_LOOKS - 0.1, 1), (SECONDS_BETWEEN_LOOKS, 2)):
         with pytest.raises(StoreUnavailableError):
             await process.mint.recognise(mint_of(NEW).mint().reveal())
+        assert process.reads == reads  # and no more while the store is away, whatever is made up
     assert process.secrets.making == OLD
     await process.mint.recognise(mint_of(OLD).mint().reveal())
-    process.answers = True
+    process.answers, process.seconds = True, 2 * SECONDS_BETWEEN_LOOKS
     await process.mint.recognise(mint_of(NEW).mint().reveal())
 
 
@@ -111,6 +112,51 @@ async def test_what_is_known_is_as_old_as_the_beginning_of_the_look(process: Pro
     process.go.set()
     await look
     assert process.secrets.may_be_late
+
+
+async def test_who_meets_a_look_that_began_too_long_ago_has_another_one(process: Process) -> None:
+    process.kept = (OLD,)
+    reading, process.go = process.go, asyncio.Event()
+    look = asyncio.ensure_future(process.secrets.look())
+    while not process.reads:
+        await asyncio.sleep(0)
+    process.seconds = SECONDS_TO_BE_LATE + 1
+    recognised = asyncio.ensure_future(process.mint.recognise(mint_of(NEW).mint().reveal()))
+    await asyncio.sleep(0)
+    process.go.set()
+    await look
+    process.kept = (NEW, OLD)
+    assert (await recognised).made_with == id_of(NEW)
+    assert process.reads == 2
+    assert reading.is_set()
+
+
+async def test_where_every_look_takes_too_long_nobody_can_say() -> None:
+    class Slow(Process):
+        async def read(self) -> Sequence[bytes]:
+            self.seconds += SECONDS_TO_BE_LATE + 1
+            return await super().read()
+
+    with pytest.raises(StoreUnavailableError, match="took too long to say which checksum secrets there are"):
+        await Slow().mint.recognise(mint_of(b"another").mint().reveal())
+
+
+async def test_who_closes_waits_for_the_look_and_there_is_no_other(process: Process) -> None:
+    await process.secrets.close()
+    process = Process()
+    process.go.clear()
+    asked = asyncio.ensure_future(process.mint.recognise(mint_of(NEW).mint().reveal()))
+    while not process.reads:
+        await asyncio.sleep(0)
+    closed = asyncio.ensure_future(process.secrets.close())
+    await asyncio.sleep(0)
+    assert not closed.done()
+    process.go.set()
+    await closed
+    await asked
+    with pytest.raises(StoreUnavailableError, match="^the database is being closed$"):
+        await process.secrets.look()
+    assert process.reads == 1
 
 
 async def test_secrets_that_are_read_from_nowhere_stay_as_they_are() -> None:

@@ -6,18 +6,23 @@ from datetime import timedelta
 import pytest
 
 from mcp_keys_server import ApiKey, InvalidApiKeyError, KeyRing, RequestedGrant, StoreUnavailableError, open_key_ring
-from mcp_keys_server.core.checksum_secrets import MOST_SECRETS, SECONDS_TO_BE_KNOWN, id_of
-from mcp_keys_server.core.errors import Refusal, TooManySecretsError
+from mcp_keys_server.core.checksum_secret_store import MOST_SECRETS, NeedOfSecret
+from mcp_keys_server.core.checksum_secrets import SECONDS_TO_BE_KNOWN, id_of
+from mcp_keys_server.core.errors import AnotherSecretAnnouncedError, Refusal, TooManySecretsError
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.stores.sql.checksum_secrets import with_digest
 from tests.core.issuers import eventful_issuer
 from tests.core.test_key_issuer import issue_with
-from tests.imported_keys import hub_key, put_hub_key
+from tests.imported_keys import fleetmind_key, hub_key, put_fleetmind_key, put_hub_key
 from tests.mints import mint_of
 from tests.replacing import announce, at_once, replace
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
+
+
+async def needing_now(world: World) -> list[str]:
+    return [need.key_id for need in await world.ring.administration.forget_checksum_secrets()]
 
 
 async def refusal(ring: KeyRing, key: ApiKey) -> Refusal:
@@ -81,21 +86,36 @@ async def test_a_process_hears_of_it_by_itself(world: World, other_ring: KeyRing
         await asyncio.sleep(0.01)
 
 
-async def test_what_was_cut_short_is_done_by_the_next_with_the_same_secret(world: World) -> None:
+async def test_what_was_cut_short_is_done_anew_with_another_secret(world: World) -> None:
+    """Because whoever got hold of the database meanwhile has the one that was announced."""
+    (old,) = world.ring.checksum_secrets
+    seen = set()
     for _ in range(2):
         await announce(world.ring)
-    old, announced = world.ring.checksum_secrets
+        making, announced = world.ring.checksum_secrets
+        assert making == old
+        seen.add(announced)
+    assert len(seen) == 2
     await replace(world.ring)
-    assert list(world.ring.checksum_secrets) == [announced, old]
+    making, other = world.ring.checksum_secrets
+    assert other == old
+    assert making not in seen
 
 
-async def test_two_who_replace_it_at_once_make_one(world: World, other_ring: KeyRing) -> None:
+async def test_of_two_who_replace_it_at_once_only_the_later_one_does(world: World, other_ring: KeyRing) -> None:
+    """Or the secret of the later one would make keys before its time was over."""
+    kept: list[bytes] = []
+
     async def wait(_: float) -> None:
         await replace(other_ring)
+        await announce(other_ring)
+        kept.extend(other_ring.checksum_secrets)
 
-    await world.ring.administration.replace_checksum_secret(wait)
+    with pytest.raises(AnotherSecretAnnouncedError, match="another replacement was begun meanwhile"):
+        await world.ring.administration.replace_checksum_secret(wait)
     await world.ring.checksum_secrets.look()
-    assert len(list(world.ring.checksum_secrets)) == 2
+    assert list(world.ring.checksum_secrets) == kept
+    assert len(kept) == 3
 
 
 async def test_there_are_no_more_than_a_few(world: World) -> None:
@@ -115,10 +135,11 @@ async def test_one_that_no_key_needs_is_forgotten_and_what_was_made_with_it_is_m
     record, old = await world.key()
     stolen = world.ring.checksum_secrets.making
     await replace(world.ring)
-    assert await world.ring.administration.forget_checksum_secrets() == [record.key_id]
+    assert await world.ring.administration.forget_checksum_secrets() == [NeedOfSecret(record.key_id, None)]
     await world.ring.verifier.verify(old.reveal())
     _, new = await world.ring.administration.rotate_key(record.key_id, overlap_hours=1)
-    assert await world.ring.administration.forget_checksum_secrets() == [record.key_id]
+    until = world.clock() + timedelta(hours=1)
+    assert await world.ring.administration.forget_checksum_secrets() == [NeedOfSecret(record.key_id, until)]
     world.clock.advance(hours=1)
     assert await world.ring.administration.forget_checksum_secrets() == []
     for ring in (world.ring, other_ring):
@@ -135,7 +156,7 @@ async def test_each_is_kept_as_long_as_a_key_needs_it(world: World) -> None:
         await replace(world.ring)
     kept.insert(0, world.ring.checksum_secrets.making)
     await world.key()
-    assert await world.ring.administration.forget_checksum_secrets() == [needing.key_id]
+    assert await needing_now(world) == [needing.key_id]
     await world.ring.checksum_secrets.look()
     assert list(world.ring.checksum_secrets) == kept
     await world.ring.verifier.verify(key.reveal())
@@ -143,22 +164,76 @@ async def test_each_is_kept_as_long_as_a_key_needs_it(world: World) -> None:
 
 async def test_only_a_key_that_may_be_used_again_needs_it(world: World) -> None:
     administration = world.ring.administration
-    keys = {name: await world.key() for name in ("revoked", "disabled", "of a disabled user")}
-    keys["expiring"] = await world.key("ada", RequestedGrant(expires_in_days=1))
-    keys["of a disabled user"] = await world.key("bob")
+    keys = {name: (await world.key())[0].key_id for name in ("revoked", "disabled")}
+    keys["of a disabled user"] = (await world.key("bob"))[0].key_id
+    keys["expiring"] = (await world.key("ada", RequestedGrant(expires_in_days=1)))[0].key_id
     await put_hub_key(world.ring.store, "ada", hub_key())
+    await put_fleetmind_key(world.ring.store, "ada", fleetmind_key())
     await replace(world.ring)
-    ids = {name: record.key_id for name, (record, _) in keys.items()}
-    await administration.revoke_key(ids["revoked"], reason=None)
-    await administration.disable_key(ids["disabled"])
+    assert await needing_now(world) == sorted(keys.values())
+    await administration.revoke_key(keys["revoked"], reason=None)
+    await administration.disable_key(keys["disabled"])
     await administration.disable_user("bob")
-    needing = {ids["disabled"], ids["of a disabled user"], ids["expiring"]}
-    assert {*await administration.forget_checksum_secrets()} >= needing
-    world.clock.advance(days=2)
-    left = await administration.forget_checksum_secrets()
-    assert {*left} >= {ids["disabled"], ids["of a disabled user"]}
-    assert not {*left} & {ids["revoked"], ids["expiring"]}
-    assert left == sorted(left)
+    assert await needing_now(world) == sorted({*keys.values()} - {keys["revoked"]})
+    world.clock.advance(days=1)
+    assert await needing_now(world) == sorted([keys["disabled"], keys["of a disabled user"]])
+
+
+async def test_those_that_need_it_until_they_are_rotated_come_first_and_not_all_of_very_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = sorted([(await world.key())[0].key_id for _ in range(4)])
+    await replace(world.ring)
+    for key_id in ids[:2]:
+        await world.ring.administration.rotate_key(key_id, overlap_hours=1)
+    assert await needing_now(world) == [*ids[2:], *ids[:2]]
+    monkeypatch.setattr("mcp_keys_server.stores.sql.checksum_secrets.MOST_NEEDS", 3)
+    assert await needing_now(world) == [*ids[2:], ids[0]]
+
+
+async def test_a_key_of_a_server_that_writes_no_ids_keeps_the_oldest(world: World) -> None:
+    """One of the version before, which goes on beside the new ones and knows the secret that was the first."""
+    (record, key), oldest = await world.key(), world.ring.checksum_secrets.making
+    await put_hub_key(world.ring.store, "ada", hub_key())
+    for _ in range(2):
+        await replace(world.ring)
+    world.sql("UPDATE secrets SET made_with = NULL")
+    assert await needing_now(world) == [record.key_id]
+    await world.ring.checksum_secrets.look()
+    assert list(world.ring.checksum_secrets)[1:] == [oldest]
+    await world.ring.verifier.verify(key.reveal())
+    await world.ring.administration.rotate_key(record.key_id, overlap_hours=0)
+    assert await needing_now(world) == []
+
+
+async def test_what_was_done_is_in_the_ledger(world: World) -> None:
+    await world.key()
+
+    async def told() -> list[tuple[str, str, str]]:
+        entries = await world.ring.administration.list_events()
+        return [(str(it.event.kind), it.event.user_id, str(it.event.by.means)) for it in reversed(entries)][3:]
+
+    await announce(world.ring)
+    assert await told() == []
+    await replace(world.ring)
+    assert await told() == [("checksum_secret_replaced", "", "operator")]
+    await needing_now(world)
+    assert len(await told()) == 1
+    world.clock.advance(days=1)
+    for key in await world.ring.administration.list_keys():
+        await world.ring.administration.revoke_key(key.key_id, reason=None)
+    for _ in range(2):
+        assert await needing_now(world) == []
+    assert [kind for kind, *_ in await told()][2:] == ["checksum_secrets_forgotten"]
+    await world.ring.administration.verify_events()
+
+
+async def test_a_key_that_is_made_right_after_has_the_new_secret(world: World, other_ring: KeyRing) -> None:
+    await other_ring.administration.replace_checksum_secret(at_once)
+    old = world.ring.checksum_secrets.making
+    _, key = await world.key()
+    assert key.made_with != id_of(old)
+    assert await needing_now(world) == []
 
 
 async def test_a_key_whose_secret_is_forgotten_while_it_is_hashed_is_made_with_another(world: World) -> None:
@@ -189,10 +264,13 @@ async def test_a_damaged_secret_is_no_secret_and_keys_under_those_that_are_known
         await world.ring.administration.forget_checksum_secrets()
 
 
-async def test_whoever_replaces_it_changes_nothing_else(world: World) -> None:
-    record, _ = await world.key()
-    world.clock.advance(days=1)
+async def test_a_damaged_secret_that_was_only_announced_is_none(world: World) -> None:
+    await announce(world.ring)
+    value = "zeroblob(40)" if world.address.endswith(".db") else "'damaged'"
+    world.sql(f"UPDATE meta SET value = {value} WHERE name = 'announced_checksum_secret'")
+    await world.ring.checksum_secrets.look()
+    assert len(list(world.ring.checksum_secrets)) == 1
+    _, key = await world.key()
     await replace(world.ring)
-    await world.ring.administration.forget_checksum_secrets()
-    assert [key.key_id for key in await world.ring.administration.list_keys()] == [record.key_id]
-    assert (await world.ring.administration.list_keys())[0].created_at == world.clock() - timedelta(days=1)
+    await world.ring.verifier.verify(key.reveal())
+    assert len(list(world.ring.checksum_secrets)) == 2

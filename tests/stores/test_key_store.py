@@ -530,6 +530,21 @@ async def test_the_address_is_that_of_the_newest_use(store: KeyStore) -> None:
         assert kept.last_used_from == address
 
 
+@pytest.mark.parametrize("newest", [0, 1])
+async def test_of_a_key_with_two_secrets_in_use_the_address_is_that_of_the_newest_use(
+    store: KeyStore, newest: int
+) -> None:
+    key = await add(store, a_key())
+    await store.change("ada", deciding(AddSecret(key.key_id, a_prefix(2), "hash", NOON)))
+    moments = [NOON, NOON]
+    moments[newest] += MOMENT
+    prefixes = (prefix_of(key), a_prefix(2))
+    await store.record_use({prefix: Use(2, moments[at], f"192.0.2.{at}") for at, prefix in enumerate(prefixes)})
+    kept = await found(store, key)
+    assert kept is not None
+    assert (kept.use_count, kept.last_used_at, kept.last_used_from) == (4, NOON + MOMENT, f"192.0.2.{newest}")
+
+
 async def test_entries_are_listed_newest_first_and_followed_oldest_first(store: KeyStore) -> None:
     for number in range(3):
         key = a_key(number, user_id="ada" if number % 2 else "bob")

@@ -6,20 +6,24 @@ announced in an entry of its own.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self
 
-from mcp_keys_server.core.checksum_secrets import MOST_SECRETS, id_of
+from mcp_keys_server.core.checksum_secret_store import MOST_NEEDS, MOST_SECRETS, NeedOfSecret
+from mcp_keys_server.core.checksum_secrets import id_of
 from mcp_keys_server.core.errors import (
-    ChecksumSecretForgottenError,
+    AnotherSecretAnnouncedError,
+    ChecksumSecretReplacedError,
     StoreUnavailableError,
     TooManySecretsError,
     UnusableDatabaseError,
 )
+from mcp_keys_server.core.ledger import Event
 from mcp_keys_server.stores.sql import rows
 from mcp_keys_server.stores.sql import statements as sql
-from mcp_keys_server.stores.sql.database import SqlDatabase, Transaction
+from mcp_keys_server.stores.sql.changes import write_events
+from mcp_keys_server.stores.sql.database import Row, SqlDatabase, Transaction
 
 CHECKSUM_SECRET: Final = "checksum_secret"  # noqa: S105 - the name of its entry of ``meta``, not its value
 ANNOUNCED_SECRET: Final = "announced_checksum_secret"  # noqa: S105
@@ -44,9 +48,20 @@ def whole_checksum_secrets(where: object, found: bytes | None) -> Sequence[bytes
         UnusableDatabaseError: There is none, or one is not as it was made.
     """
     parts = _parts(found or b"")
-    if not parts or any(part != with_digest(part[:_RANDOM_BYTES]) for part in parts):
+    if not parts or not all(map(_is_whole, parts)):
         raise UnusableDatabaseError(f"{where} has lost its checksum secret; restore a backup")
     return parts
+
+
+def check_announced_secret(found: bytes | None) -> None:
+    """
+    Raises:
+        UnusableDatabaseError: One is announced, and is not as it was made.
+    """
+    if found and not all(map(_is_whole, _parts(found))):
+        raise UnusableDatabaseError(
+            "its next checksum secret is damaged; run: mcp-keys-server database replace-checksum-secret"
+        )
 
 
 def share_a_secret(one: bytes | None, other: bytes | None) -> bool:
@@ -62,69 +77,91 @@ class SqlChecksumSecrets:
         self.found = found
 
     async def read(self) -> Sequence[bytes]:
-        found = await self._database.read(tuple, sql.READ_TWO_OF_META, CHECKSUM_SECRET, ANNOUNCED_SECRET)
-        return _all_of(dict(found))
+        kept = _Kept.of(await self._database.read(tuple, sql.READ_TWO_OF_META, CHECKSUM_SECRET, ANNOUNCED_SECRET))
+        return [*kept.in_use, *kept.announced]
 
-    async def announce(self) -> None:
+    async def announce(self) -> bytes:
+        secret = new_checksum_secret()
+
         async def work(transaction: Transaction) -> None:
-            known, announced = await _held(transaction)
-            if len(known) >= MOST_SECRETS:
+            if len((await _held(transaction)).in_use) >= MOST_SECRETS:
                 raise TooManySecretsError(MOST_SECRETS)
-            if not announced:
-                await transaction.fetch(sql.PUT_META, ANNOUNCED_SECRET, new_checksum_secret())
+            await transaction.fetch(sql.PUT_META, ANNOUNCED_SECRET, secret)
 
         await self._database.write(work)
+        return id_of(secret)
 
-    async def use_announced(self) -> None:
+    async def use_announced(self, secret_id: bytes, event: Event) -> None:
         async def work(transaction: Transaction) -> None:
-            known, announced = await _held(transaction)
-            if announced:
-                await transaction.fetch(sql.PUT_META, CHECKSUM_SECRET, b"".join([*announced, *known]))
-                await transaction.fetch(sql.PUT_META, ANNOUNCED_SECRET, b"")
+            kept = await _held(transaction)
+            if secret_id not in map(id_of, kept.announced):
+                raise AnotherSecretAnnouncedError
+            await transaction.fetch(sql.PUT_META, CHECKSUM_SECRET, b"".join([*kept.announced, *kept.in_use]))
+            await transaction.fetch(sql.PUT_META, ANNOUNCED_SECRET, b"")
+            await write_events(transaction, [event])
 
         await self._database.write(work)
 
-    async def forget(self, now: datetime) -> Sequence[str]:
-        async def work(transaction: Transaction) -> Sequence[str]:
-            (making, *others), _ = await _held(transaction)
-            needing = [rows.need_of_key(row) for row in await transaction.fetch(sql.NEEDS_OF_KEYS, now)]
-            needed = {made_with for _, made_with in needing}
-            kept = [making, *(secret for secret in others if id_of(secret) in needed)]
-            await transaction.fetch(sql.PUT_META, CHECKSUM_SECRET, b"".join(kept))
-            return sorted({key_id for key_id, made_with in needing if made_with != id_of(making)})
+    async def forget(self, event: Event) -> Sequence[NeedOfSecret]:
+        async def work(transaction: Transaction) -> Sequence[NeedOfSecret]:
+            making, *others = (await _held(transaction)).in_use
+            kept = [making]
+            for number, secret in enumerate(others, 1):
+                # Servers of a version that wrote no ids, if there are any left, know the one that was the first.
+                is_oldest = number == len(others)
+                if await transaction.fetch(sql.IS_SECRET_NEEDED, id_of(secret), event.at, is_oldest):
+                    kept.append(secret)
+            if len(kept) <= len(others):
+                await transaction.fetch(sql.PUT_META, CHECKSUM_SECRET, b"".join(kept))
+                await write_events(transaction, [event])
+            if kept == [making]:
+                return []
+            needing = await transaction.fetch(sql.NEEDS_OF_KEYS, id_of(making), event.at, MOST_NEEDS)
+            return [rows.need_of_secret(row) for row in needing]
 
         return await self._database.write(work)
 
 
-async def require_known(transaction: Transaction, made_with: set[bytes]) -> None:
-    """See to it that the secrets with these ids are recognised, in a transaction that holds the ledger.
+async def require_making(transaction: Transaction, made_with: set[bytes]) -> None:
+    """See to it that the secret with which checksums are made has this id and no other, in a transaction that holds
+    the ledger.
 
     Raises:
-        ChecksumSecretForgottenError: One of them is not.
+        ChecksumSecretReplacedError: It has another one.
     """
-    known, _ = await _held(transaction)
-    if not made_with.issubset(map(id_of, known)):
-        raise ChecksumSecretForgottenError
+    if made_with != {id_of((await _held(transaction)).in_use[0])}:
+        raise ChecksumSecretReplacedError
 
 
-async def _held(transaction: Transaction) -> tuple[Sequence[bytes], Sequence[bytes]]:
-    """Those that are in use, and the one that is announced, if one is, which nobody else changes to the end of the
-    transaction: who does holds the ledger.
-    """
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    in_use: Sequence[bytes] = field(repr=False)
+    announced: Sequence[bytes] = field(repr=False)
+    """One or none. One that is damaged has made nothing yet, and is none."""
+
+    @classmethod
+    def of(cls, entries: Iterable[Row]) -> Self:
+        """
+        Raises:
+            StoreUnavailableError: There is none that is in use, or it is not as it was made.
+        """
+        found: dict[str, bytes] = dict(entries)
+        try:
+            in_use = whole_checksum_secrets("the database", found.get(CHECKSUM_SECRET))
+        except UnusableDatabaseError as error:
+            raise StoreUnavailableError(str(error)) from None
+        announced = _parts(found.get(ANNOUNCED_SECRET, b""))
+        return cls(in_use, [secret for secret in announced if _is_whole(secret)])
+
+
+async def _held(transaction: Transaction) -> _Kept:
+    """As they are to the end of the transaction: who changes them holds the ledger."""
     await transaction.hold_ledger()
-    found: dict[str, bytes] = dict(await transaction.fetch(sql.READ_TWO_OF_META, CHECKSUM_SECRET, ANNOUNCED_SECRET))
-    every = _all_of(found)
-    in_use = len(_parts(found[CHECKSUM_SECRET]))
-    return every[:in_use], every[in_use:]
+    return _Kept.of(await transaction.fetch(sql.READ_TWO_OF_META, CHECKSUM_SECRET, ANNOUNCED_SECRET))
 
 
-def _all_of(found: dict[str, bytes]) -> Sequence[bytes]:
-    try:
-        known = whole_checksum_secrets("the database", found.get(CHECKSUM_SECRET))
-        announced = found.get(ANNOUNCED_SECRET)
-        return [*known, *(whole_checksum_secrets("the database", announced) if announced else ())]
-    except UnusableDatabaseError as error:
-        raise StoreUnavailableError(str(error)) from None
+def _is_whole(secret: bytes) -> bool:
+    return secret == with_digest(secret[:_RANDOM_BYTES])
 
 
 def _parts(found: bytes) -> Sequence[bytes]:

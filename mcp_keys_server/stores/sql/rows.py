@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+from mcp_keys_server.core.checksum_secret_store import NeedOfSecret
 from mcp_keys_server.core.grant import Grant
 from mcp_keys_server.core.ledger import Doer, Entry, Event, EventKind, Head
 from mcp_keys_server.core.records import (
@@ -95,9 +96,9 @@ def tool_and_digest(row: Row) -> tuple[str, str]:
     return tool, digest
 
 
-def need_of_key(row: Row) -> tuple[str, bytes]:
-    key_id, made_with = row
-    return key_id, bytes(made_with)
+def need_of_secret(row: Row) -> NeedOfSecret:
+    key_id, until = row
+    return NeedOfSecret(key_id, _moment_or_none(until))
 
 
 def only_text(row: Row) -> str:

@@ -13,10 +13,22 @@ ON CONFLICT (prefix) DO NOTHING
 RETURNING prefix
 """
 END_SECRET = "UPDATE secrets SET ends_at = $1 WHERE prefix = $2"
+# One that was imported has no checksum, and its hash another beginning.
+IS_SECRET_NEEDED = """
+SELECT 1
+FROM secrets JOIN keys ON keys.key_id = secrets.key_id
+WHERE (made_with = $1 OR CAST($3 AS BOOLEAN) AND made_with IS NULL AND key_hash LIKE '$%')
+  AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2) AND (expires_at IS NULL OR expires_at > $2)
+LIMIT 1
+"""
 NEEDS_OF_KEYS = """
-SELECT keys.key_id, made_with FROM secrets JOIN keys ON keys.key_id = secrets.key_id
-WHERE made_with IS NOT NULL AND revoked_at IS NULL
-  AND (ends_at IS NULL OR ends_at > $1) AND (expires_at IS NULL OR expires_at > $1)
+SELECT keys.key_id, CASE WHEN count(*) = count(ends_at) THEN max(ends_at) END
+FROM secrets JOIN keys ON keys.key_id = secrets.key_id
+WHERE (made_with <> $1 OR made_with IS NULL AND key_hash LIKE '$%')
+  AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2) AND (expires_at IS NULL OR expires_at > $2)
+GROUP BY keys.key_id
+ORDER BY count(*) = count(ends_at), keys.key_id
+LIMIT $3
 """
 REMOVE_SECRET = "DELETE FROM secrets WHERE prefix = $1"
 

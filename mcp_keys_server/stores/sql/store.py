@@ -15,7 +15,7 @@ from mcp_keys_server.core.ledger import Entry, Event
 from mcp_keys_server.core.records import KeyRecord, UserRecord
 from mcp_keys_server.stores.sql import changes, rows
 from mcp_keys_server.stores.sql import statements as sql
-from mcp_keys_server.stores.sql.checksum_secrets import require_known
+from mcp_keys_server.stores.sql.checksum_secrets import require_making
 from mcp_keys_server.stores.sql.database import SqlDatabase, Transaction
 
 Result = TypeVar("Result")
@@ -59,7 +59,7 @@ class SqlStore:
             await changes.write_events(transaction, decision.events)
             made_with = {it.made_with for it in decision.changes if isinstance(it, AddSecret) and it.made_with}
             if made_with:
-                await require_known(transaction, made_with)
+                await require_making(transaction, made_with)
             return decision.answer
 
         # One after the other, before there is a writer or a connection for it: all of a user's changes wait for each

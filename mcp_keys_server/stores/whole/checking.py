@@ -5,15 +5,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from mcp_keys_server.core.checksum_secret_store import MOST_SECRETS
 from mcp_keys_server.core.checksum_secrets import id_of
 from mcp_keys_server.core.clock import Clock
 from mcp_keys_server.core.errors import UnusableDatabaseError
 from mcp_keys_server.core.key_hash import is_key_hash
 from mcp_keys_server.core.ledger import BrokenLedgerError, Head, follow_all
-from mcp_keys_server.stores.sql import rows
 from mcp_keys_server.stores.sql import table_statements as sql
-from mcp_keys_server.stores.sql.checksum_secrets import CHECKSUM_SECRET, whole_checksum_secrets
-from mcp_keys_server.stores.sql.statements import NEEDS_OF_KEYS, READ_META
+from mcp_keys_server.stores.sql.checksum_secrets import (
+    ANNOUNCED_SECRET,
+    CHECKSUM_SECRET,
+    check_announced_secret,
+    whole_checksum_secrets,
+)
+from mcp_keys_server.stores.sql.statements import READ_META
 from mcp_keys_server.stores.sql.tables import TABLES, Snapshot
 from mcp_keys_server.stores.sql.unfinished_copy import COPYING_FROM, refuse_unfinished
 from mcp_keys_server.stores.whole.moving import Place, newest_schema_of, open_snapshot, schema_version
@@ -80,10 +85,11 @@ async def _keys_without_checksum(database: Snapshot, clock: Clock) -> list[str]:
     """Those whose checksum nobody can recognise, where anybody's can be recognised."""
     found = await database.fetch(READ_META, CHECKSUM_SECRET)
     with suppress(UnusableDatabaseError):
-        known = set(map(id_of, whole_checksum_secrets("it", bytes(found[0][0]) if found else None)))
-        needs = map(rows.need_of_key, await database.fetch(NEEDS_OF_KEYS, clock()))
-        lost = sorted({key_id for key_id, made_with in needs if made_with not in known})
-        return [f"the checksum secret of {key_id} is not there, so that it opens nothing; rotate it" for key_id in lost]
+        known = [id_of(secret) for secret in whole_checksum_secrets("it", bytes(found[0][0]) if found else None)]
+        lost = await database.fetch(sql.LOST_CHECKSUMS, clock(), *(known * MOST_SECRETS)[:MOST_SECRETS])
+        return [
+            f"the checksum secret of {key_id} is not there, so that it opens nothing; rotate it" for (key_id,) in lost
+        ]
     return []
 
 
@@ -93,6 +99,7 @@ async def _contradictions(place: Place, database: Snapshot) -> list[str]:
     found += [f"a trigger is there that is not its own: {other!r}" for other in sorted(at_work - own)]
     for entry, look in (
         (CHECKSUM_SECRET, partial(whole_checksum_secrets, "it")),
+        (ANNOUNCED_SECRET, check_announced_secret),
         (COPYING_FROM, partial(refuse_unfinished, place)),
     ):
         values = await database.fetch(READ_META, entry)

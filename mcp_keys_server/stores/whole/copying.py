@@ -78,7 +78,8 @@ async def _begin(source: Place, snapshot: TableReader, target: Place, copy: Tabl
         is_of_source = share_a_secret(await _meta(copy, CHECKSUM_SECRET), secret)
         if begun is not None and not is_of_source:
             raise UnusableDatabaseError(
-                f"{target} is a copy of another database, {begun.decode()}, that is not finished; {_start_anew(target)}"
+                f"{target} is a copy that is not finished of {begun.decode()}, which is another database or has "
+                f"forgotten its checksum secrets since; {_start_anew(target)}"
             )
         if begun is None and await copy.fetch(sql.ANYTHING):
             if not is_of_source:

@@ -193,11 +193,16 @@ async def test_a_database_of_the_first_schema_keeps_its_keys_and_who_may_read_th
     database.sql(
         "INSERT INTO users (user_id, created_at) VALUES ('ada', now())",
         "INSERT INTO keys (key_id, user_id, name, scopes, created_at) VALUES ('key_1', 'ada', 'A', 'keys:read', now())",
+        "INSERT INTO secrets (prefix, key_id, key_hash, created_at) VALUES ('here', 'key_1', '$2b$12$...', now()), "
+        "('imported', 'key_1', 'imported:$2b$12$...', now()), ('hashed', 'key_1', 'sha256:00', now())",
         f"GRANT SELECT ON key_records TO {role}",
     )
     async with open_world(database) as world:
         (record,) = await world.ring.administration.list_keys(include_ended=True)
         assert record.grant == Grant(frozenset({"keys:read"}), None, None, None)
+        ids = database.sql("SELECT prefix, made_with FROM secrets ORDER BY prefix")
+        made_here = world.ring.checksum_secrets.making[32:]
+        assert ids == [("hashed", None), ("here", made_here), ("imported", None)]
     assert database.sql(f"SELECT has_table_privilege('{role}', 'key_records', 'SELECT')") == [(True,)]
 
 

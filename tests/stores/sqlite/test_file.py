@@ -12,6 +12,7 @@ import bcrypt
 import pytest
 
 from mcp_keys_server import ApiKey, Grant, KeyRecord, UnusableDatabaseError, UserRecord, open_key_ring
+from mcp_keys_server.core.key_hash import imported_bcrypt, imported_sha256
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import KnownSecret, Person
 from mcp_keys_server.setting_rules import is_root
@@ -435,6 +436,20 @@ async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys
         _, claimed = await world.ring.manager.claim_key(principal, key_id=asked.key_id, claimed_from=None)
         await world.ring.verifier.verify(claimed.reveal())
         assert await world.ring.sessions.principal(await world.ring.sessions.begin(principal)) == principal
+
+
+async def test_what_was_made_here_has_the_one_checksum_secret_and_what_was_imported_has_none(tmp_path: Path) -> None:
+    path, checksum_secret = tmp_path / "keys.db", with_digest(b"s" * 32)
+    make_first_schema(path, mint_of(checksum_secret).mint(), checksum_secret)
+    imported = {"imported": imported_bcrypt("$2b$12$..."), "hashed": imported_sha256("0" * 64)}
+    for prefix, key_hash in imported.items():
+        SqliteDatabase(path).sql(
+            "INSERT INTO secrets (prefix, key_id, key_hash, created_at) VALUES "
+            f"('{prefix}', 'key_0123456789abcdef', '{key_hash}', '2026-11-01T12:00:00.000000+00:00')"
+        )
+    sqlite_file.prepare(path)
+    made_with = SqliteDatabase(path).sql("SELECT made_with FROM secrets ORDER BY key_hash LIKE '$%', prefix")
+    assert made_with == [(None,), (None,), (checksum_secret[32:],)]
 
 
 async def test_a_database_that_is_not_there_is_made_only_where_it_may_be(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ async def test_what_is_changed_while_it_is_copied_is_noticed_and_copied_the_next
         assert await refusal(ring, lives.good) is Refusal.REVOKED
 
 
-async def test_a_copy_that_was_cut_short_is_known_again_whatever_became_of_the_secrets(
+async def test_a_copy_that_was_cut_short_is_known_again_as_long_as_a_secret_is_not_forgotten(
     database: Database, target: Database, lives: Lives
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -224,9 +224,48 @@ async def test_a_copy_that_was_cut_short_is_known_again_whatever_became_of_the_s
     async with open_key_ring(str(database), bcrypt_cost=CHEAPEST_COST, clock=clock) as ring:
         await replace(ring)
         await announce(ring)
-        clock.advance(days=90)  # so that no key needs those before
-        await ring.administration.rotate_key(lives.good_id, overlap_hours=0)
-        await ring.administration.forget_checksum_secrets()
+    await copy(database, target)
+    assert everything(target) == everything(database)
+
+
+async def test_a_copy_that_was_cut_short_is_left_alone_when_it_cannot_be_known_again(
+    database: Database, target: Database, lives: Lives
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        await copy(database, target, tell=stopped_after(0.3))
+    clock = SettableClock(lives.now + timedelta(minutes=1))
+    async with open_key_ring(str(database), bcrypt_cost=CHEAPEST_COST, clock=clock) as ring:
+        await replace(ring)
+        for key in await ring.administration.list_keys():
+            await ring.administration.revoke_key(key.key_id, reason=None)
+        assert await ring.administration.forget_checksum_secrets() == []
+        assert len(list(ring.checksum_secrets)) == 3
+        await ring.checksum_secrets.look()
+        assert len(list(ring.checksum_secrets)) == 1
+    before = everything(target)
+    with pytest.raises(UnusableDatabaseError, match="is another database or has forgotten its checksum secrets since"):
+        await copy(database, target)
+    assert everything(target) == before
+
+
+async def test_a_secret_that_is_replaced_while_it_is_copied_is_noticed_and_copied_the_next_time(
+    database: Database, target: Database, lives: Lives
+) -> None:
+    replaced = False
+
+    async def change() -> None:
+        clock = SettableClock(lives.now + timedelta(minutes=1))
+        async with open_key_ring(str(database), bcrypt_cost=CHEAPEST_COST, clock=clock) as ring:
+            await replace(ring)
+
+    def tell(done: int, most: int) -> None:
+        nonlocal replaced
+        if not replaced and done >= most / 2:
+            replaced = True
+            elsewhere(change)
+
+    with pytest.raises(CopyNotFinishedError):
+        await copy(database, target, tell=tell)
     await copy(database, target)
     assert everything(target) == everything(database)
 
@@ -363,7 +402,7 @@ async def test_half_a_copy_is_neither_the_target_of_another_source_nor_a_source(
     other = SqliteDatabase(tmp_path / "other" / "keys.db")
     async with open_world(other):
         pass
-    with pytest.raises(UnusableDatabaseError, match="is a copy of another database, .*, that is not finished; name"):
+    with pytest.raises(UnusableDatabaseError, match="is a copy that is not finished of .*, which is another .*; name"):
         await copy(other, target)
     with pytest.raises(UnusableDatabaseError, match="is a copy of .* that is not finished: run"):
         await copy(target, SqliteDatabase(tmp_path / "third" / "keys.db"))
