@@ -107,7 +107,7 @@ async def test_many_who_start_at_once_share_one_database_whatever_transactions_a
 async def test_sessions_that_are_ended_when_they_are_idle_are_made_again_and_nobody_is_told(
     database: PostgresDatabase, role: str
 ) -> None:
-    set_for(database, role, idle_session_timeout="'2s'")
+    set_for(database, role, idle_session_timeout="'500ms'")
     async with open_key_ring(as_role(database, role), bcrypt_cost=CHEAPEST_COST) as ring:
         await ring.administration.add_user("ada")
         _, key = await ring.administration.create_key("ada", name="A", requested=RequestedGrant())

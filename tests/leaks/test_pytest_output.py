@@ -10,9 +10,10 @@ from tests.leaks.forms import Secrets
 FAILING = """
 import logging
 from mcp_keys_server.core.api_key import KeyMint
+from mcp_keys_server.core.checksum_secrets import ChecksumSecrets
 
 def test_that_fails(tmp_path_factory):
-    key = mint_of(b"of a test").mint()
+    key = KeyMint(ChecksumSecrets([b"of a test"])).mint()
     held, told = {"key": [key]}, f"{key} {key!r}"
     (tmp_path_factory.getbasetemp() / "the-key").write_text(REVEALED)
     logging.getLogger("a test").warning("made %s and %r", key, held)
