@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 FORGERIES: Final = 2_000
 SECONDS_TO_ANSWER: Final = 120
+CALLS_BEFORE: Final = 500
 PAUSE: Final = 0.01
 """Between two requests of somebody whose key is good."""
 ELSEWHERE: Final = "127.0.0.2"
@@ -95,9 +96,11 @@ async def flood(
     connections: int,
     seconds: float,
     at_least: int = 1,
+    before: int = 1,
     yields: bool = False,
 ) -> Report:
-    """What happens beside a flood of this kind. The scene's last cold key is used after it.
+    """What happens beside a flood of this kind, and to so many calls ``before`` it. The scene's last cold key is used
+    after it.
 
     Where the server has cores of its own, the flood yields to those who are measured, who would else wait for it.
     """
@@ -106,9 +109,11 @@ async def flood(
         for key in scene.warm:
             await Times().ask(warm, key)
         await Times().ask(victim, scene.victim)
-        for number in range(100):
-            await report.idle.ask(warm, scene.warm[number % len(scene.warm)])
-        before = processor_seconds(server.process.pid)
+        # As they ask beside it, which takes longer than one after the other without a pause.
+        async with asyncio.TaskGroup() as people:
+            people.create_task(_ask(report.idle, warm, scene.warm, before))
+            people.create_task(_ask(Times(), victim, [scene.victim], before))
+        bcrypt_before = processor_seconds(server.process.pid)
         job: Job = {
             "port": port,
             "user": USER,
@@ -125,7 +130,7 @@ async def flood(
         said = answered.result()
         report.forged = Counter({int(status): count for status, count in said["statuses"].items()})
         report.forged_seconds = said["seconds"]
-        report.bcrypt_seconds = processor_seconds(server.process.pid) - before
+        report.bcrypt_seconds = processor_seconds(server.process.pid) - bcrypt_before
     async with Talk(port) as afterwards:
         for key in (*scene.warm, scene.victim, scene.cold[-1]):
             await report.afterwards.ask(afterwards, key)
@@ -155,6 +160,12 @@ async def _flooding(job: "Job") -> AsyncIterator["asyncio.Task[Answered]"]:
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def _ask(times: Times, talk: Talk, keys: Sequence[str], calls: int) -> None:
+    for number in range(calls):
+        await times.ask(talk, keys[number % len(keys)])
+        await asyncio.sleep(PAUSE)
 
 
 async def _keep_asking(times: Times, talk: Talk, keys: Sequence[str], until: "asyncio.Task[Answered]") -> None:
@@ -220,7 +231,13 @@ def main() -> int:
                     with on(of_the_server):
                         server = stack.enter_context(running_server(database, **settings))
                     going = flood(
-                        server, scene, kind, connections=connections, seconds=asked.seconds, yields=asked.apart
+                        server,
+                        scene,
+                        kind,
+                        connections=connections,
+                        seconds=asked.seconds,
+                        before=CALLS_BEFORE,
+                        yields=asked.apart,
                     )
                     report = asyncio.run(going)
             sys.stdout.write(row(report))
