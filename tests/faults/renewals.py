@@ -7,7 +7,6 @@ made is used at whichever accepts the connection.
 
 import argparse
 import asyncio
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from tests.faults.history import History
 from tests.faults.http_users import HttpUser, first_keys, key_from_operator
 from tests.faults.judging import judge
 from tests.faults.killed_server import UNLIMITED
-from tests.faults.report import give, tell
+from tests.faults.report import give, tell, tidied
 from tests.running_server import PROGRAM, running_server
 
 USERS: Final = 8
@@ -123,11 +122,7 @@ async def _main() -> int:
     verdict, complaints = await judge(database, outcome.history), outcome.complaints()
     found = {"replaced": outcome.replaced, "cheap_hashes": outcome.cheap_hashes, "complaints": complaints}
     give(found | asdict(verdict), asked.out)
-    if complaints or verdict.wrong:
-        sys.stdout.write(f"what is left of it is in {folder}: {outcome.history.keep(folder / 'history.json')}\n")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    return tidied(folder, outcome.history, is_bad=bool(complaints or verdict.wrong))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """What a long run tells, while it goes on and in the end."""
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.faults.history import History
 
 
 def tell(progress: str) -> None:
@@ -19,3 +22,12 @@ def give(report: Mapping[str, object], out: Path | None) -> None:
     sys.stdout.write(text)
     if out is not None:
         out.write_text(text)
+
+
+def tidied(folder: Path, history: History, *, is_bad: bool) -> int:
+    """The exit code; of a bad run the folder is kept, with the history in it."""
+    if is_bad:
+        sys.stdout.write(f"what is left of it is in {folder}: {history.keep(folder / 'history.json')}\n")
+        return 1
+    shutil.rmtree(folder)
+    return 0

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import os
 import secrets
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from tests.faults.history import History
 from tests.faults.http_users import HttpUser, Line, first_keys
 from tests.faults.judging import judge
 from tests.faults.killed_server import UNLIMITED
-from tests.faults.report import give, tell
+from tests.faults.report import give, tell, tidied
 from tests.running_server import PROGRAM, running_server
 
 USERS: Final = 8
@@ -212,11 +211,7 @@ async def _main() -> int:
         **asdict(verdict),
     }
     give(report, asked.out)
-    if complaints or verdict.wrong:
-        sys.stdout.write(f"what is left of it is in {folder}: {outcome.history.keep(folder / 'history.json')}\n")
-        return 1
-    shutil.rmtree(folder)
-    return 0
+    return tidied(folder, outcome.history, is_bad=bool(complaints or verdict.wrong))
 
 
 if __name__ == "__main__":

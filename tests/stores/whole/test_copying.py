@@ -3,7 +3,8 @@
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -215,13 +216,19 @@ async def test_what_is_changed_while_it_is_copied_is_noticed_and_copied_the_next
         assert await refusal(ring, lives.good) is Refusal.REVOKED
 
 
-async def test_a_copy_that_was_cut_short_is_known_again_as_long_as_a_secret_is_not_forgotten(
-    database: Database, target: Database, lives: Lives
-) -> None:
+@asynccontextmanager
+async def after_a_copy_was_cut_short(database: Database, target: Database, lives: Lives) -> AsyncIterator[KeyRing]:
     with pytest.raises(KeyboardInterrupt):
         await copy(database, target, tell=stopped_after(0.3))
     clock = SettableClock(lives.now + timedelta(minutes=1))
     async with open_key_ring(str(database), bcrypt_cost=CHEAPEST_COST, clock=clock) as ring:
+        yield ring
+
+
+async def test_a_copy_that_was_cut_short_is_known_again_as_long_as_a_secret_is_not_forgotten(
+    database: Database, target: Database, lives: Lives
+) -> None:
+    async with after_a_copy_was_cut_short(database, target, lives) as ring:
         await replace(ring)
         await announce(ring)
     await copy(database, target)
@@ -231,10 +238,7 @@ async def test_a_copy_that_was_cut_short_is_known_again_as_long_as_a_secret_is_n
 async def test_a_copy_that_was_cut_short_is_left_alone_when_it_cannot_be_known_again(
     database: Database, target: Database, lives: Lives
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        await copy(database, target, tell=stopped_after(0.3))
-    clock = SettableClock(lives.now + timedelta(minutes=1))
-    async with open_key_ring(str(database), bcrypt_cost=CHEAPEST_COST, clock=clock) as ring:
+    async with after_a_copy_was_cut_short(database, target, lives) as ring:
         await replace(ring)
         for key in await ring.administration.list_keys():
             await ring.administration.revoke_key(key.key_id, reason=None)
