@@ -1,5 +1,7 @@
 """Checksum secrets replaced where nobody else has to learn of it."""
 
+import math
+
 import pytest
 
 from mcp_keys_server import KeyRing
@@ -20,6 +22,11 @@ async def broken_off(_: float) -> None:
 async def replace(ring: KeyRing) -> None:
     await ring.administration.replace_checksum_secret(at_once)
     await ring.checksum_secrets.look()
+
+
+def be_late(ring: KeyRing) -> None:
+    """As one that could not look for a while."""
+    ring.checksum_secrets._known_at = -math.inf
 
 
 async def announce(ring: KeyRing) -> None:

@@ -167,8 +167,9 @@ def forget_checksum_secrets(settings: Settings, *, as_json: bool) -> int:
     elif needing:
         print_table([asdict(need) for need in needing], ("key_id", "until"), nothing="")
         click.echo(
-            "\nThese keys need a secret that was replaced. Rotate or revoke those without a time (enable or revoke "
-            "those that are disabled), wait for the time of the others, and run it again."
+            "\nThese keys need a secret that was replaced. Rotate or revoke those without a time (enable those that "
+            "are disabled first, and wait for the end of an earlier rotation), wait for the time of the others, and "
+            "run it again."
         )
     else:
         click.echo("No checksum secret that was replaced is left.")

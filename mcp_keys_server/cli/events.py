@@ -104,7 +104,7 @@ def _row(entry: Entry) -> Row:
         "number": entry.number,
         "at": event.at,
         "kind": event.kind,
-        "user_id": event.user_id,
+        "user_id": event.user_id or None,  # of everybody
         "key_id": event.key_id,
         "by": event.by.means,
         "by_key_id": event.by.key_id,

@@ -20,6 +20,8 @@ from mcp_keys_server.core.errors import StoreUnavailableError
 SECONDS_BETWEEN_LOOKS: Final = 1
 SECONDS_TO_BE_LATE: Final = 3
 """After which a process that could not look does not trust what it knows."""
+SECONDS_TO_WAIT: Final = 1
+"""For a look, which takes milliseconds."""
 SECONDS_TO_BE_KNOWN: Final = 12
 """More than it takes to be late, and for a look that is on its way then to end."""
 
@@ -78,6 +80,7 @@ class ChecksumSecrets:
 
     async def look(self) -> None:
         """Learn which there are; one look at a time, for all who ask meanwhile, and none soon after one that failed.
+        Nobody waits for it for long, or very many would while the database hangs.
 
         Raises:
             StoreUnavailableError: Nobody can say at the moment.
@@ -89,14 +92,18 @@ class ChecksumSecrets:
         if self._look is None or self._look.done():
             self._look = asyncio.ensure_future(self._learn())
             self._look.add_done_callback(_take_note)
-        await asyncio.shield(self._look)
+        try:
+            async with asyncio.timeout(SECONDS_TO_WAIT):
+                await asyncio.shield(self._look)
+        except TimeoutError:
+            raise StoreUnavailableError("the database does not say which checksum secrets there are") from None
 
     async def keep_looking(self) -> None:
         """Look now and then until cancelled, whatever becomes of a single look."""
         while True:
-            await anyio.sleep(SECONDS_BETWEEN_LOOKS)
             with suppress(StoreUnavailableError):  # requests meet the same trouble and report it
                 await self.look()
+            await anyio.sleep(SECONDS_BETWEEN_LOOKS)
 
     async def close(self) -> None:
         """Look no more, and wait for whoever does: they need the database."""

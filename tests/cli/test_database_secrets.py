@@ -48,8 +48,9 @@ def test_a_secret_is_replaced_and_forgotten_once_its_keys_are_rotated_or_revoked
     assert run(*FORGET, "--json").json == {"needed_by": []}
     for key in (new,):
         assert run("keys", "verify", stdin=key["key"]).code == 0
-    kinds = [entry["kind"] for entry in run("events", "list", "--json").json]
-    assert [kind for kind in kinds if "checksum" in kind] == ["checksum_secrets_forgotten", "checksum_secret_replaced"]
+    told = [entry for entry in run("events", "list", "--json").json if "checksum" in entry["kind"]]
+    assert [entry["kind"] for entry in told] == ["checksum_secrets_forgotten", "checksum_secret_replaced"]
+    assert {entry["user_id"] for entry in told} == {None}
     assert run("database", "check").code == 0
 
 
@@ -78,7 +79,7 @@ def test_the_check_names_a_key_whose_secret_is_not_there(run: Run, database: Dat
     database.sql("UPDATE meta SET value = substr(value, 1, 40) WHERE name = 'checksum_secret'")
     done = run("database", "check")
     assert done.code == 1
-    assert f"the checksum secret of {key_id} is not there, so that it opens nothing; rotate it" in done.out
+    assert f"a checksum secret of {key_id} is not there, and what has it opens nothing; rotate it" in done.out
 
 
 @pytest.mark.usefixtures("ada", "_no_wait")

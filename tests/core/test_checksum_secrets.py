@@ -159,6 +159,19 @@ async def test_who_closes_waits_for_the_look_and_there_is_no_other(process: Proc
     assert process.reads == 1
 
 
+async def test_nobody_waits_for_long_while_the_database_hangs(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.go.clear()
+    monkeypatch.setattr("mcp_keys_server.core.checksum_secrets.SECONDS_TO_WAIT", 0)
+    with pytest.raises(StoreUnavailableError, match="^the database does not say which checksum secrets there are$"):
+        await process.mint.recognise(mint_of(NEW).mint().reveal())
+    monkeypatch.undo()
+    process.go.set()
+    await process.mint.recognise(mint_of(NEW).mint().reveal())
+    assert process.reads == 1
+
+
 async def test_secrets_that_are_read_from_nowhere_stay_as_they_are() -> None:
     secrets = ChecksumSecrets([OLD])
     assert not secrets.may_be_late

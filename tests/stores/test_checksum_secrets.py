@@ -15,7 +15,7 @@ from tests.core.issuers import eventful_issuer
 from tests.core.test_key_issuer import issue_with
 from tests.imported_keys import fleetmind_key, hub_key, put_fleetmind_key, put_hub_key
 from tests.mints import mint_of
-from tests.replacing import announce, at_once, replace
+from tests.replacing import announce, at_once, be_late, replace
 from tests.world import World
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +76,7 @@ async def test_another_process_recognises_a_key_under_a_secret_that_it_has_not_h
     await replace(world.ring)
     _, key = await world.key()
     assert len(list(other_ring.checksum_secrets)) == 1
+    be_late(other_ring)
     await other_ring.verifier.verify(key.reveal())
     assert len(list(other_ring.checksum_secrets)) == 2
 
@@ -255,6 +256,7 @@ async def test_a_damaged_secret_is_no_secret_and_keys_under_those_that_are_known
     _, key = await world.key()
     value = "zeroblob(40)" if world.address.endswith(".db") else "'damaged'"
     world.sql(f"UPDATE meta SET value = {value} WHERE name = 'checksum_secret'")
+    be_late(world.ring)
     with pytest.raises(StoreUnavailableError, match="^the database has lost its checksum secret; restore a backup$"):
         await world.ring.verifier.verify(mint_of(with_digest(b"a" * 32)).mint().reveal())
     await world.ring.verifier.verify(key.reveal())

@@ -8,6 +8,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Self
 
 from mcp_keys_server.core.checksum_secret_store import MOST_NEEDS, MOST_SECRETS, NeedOfSecret
@@ -103,23 +104,30 @@ class SqlChecksumSecrets:
         await self._database.write(work)
 
     async def forget(self, event: Event) -> Sequence[NeedOfSecret]:
-        async def work(transaction: Transaction) -> Sequence[NeedOfSecret]:
+        async def work(transaction: Transaction) -> bytes | None:
+            """The id of the one that makes checksums, if it is not the only one that is left."""
             making, *others = (await _held(transaction)).in_use
             kept = [making]
             for number, secret in enumerate(others, 1):
-                # Servers of a version that wrote no ids, if there are any left, know the one that was the first.
+                # Of keys that servers of a version that wrote no ids have made nobody knows more than that it is this.
                 is_oldest = number == len(others)
                 if await transaction.fetch(sql.IS_SECRET_NEEDED, id_of(secret), event.at, is_oldest):
                     kept.append(secret)
             if len(kept) <= len(others):
                 await transaction.fetch(sql.PUT_META, CHECKSUM_SECRET, b"".join(kept))
                 await write_events(transaction, [event])
-            if kept == [making]:
-                return []
-            needing = await transaction.fetch(sql.NEEDS_OF_KEYS, id_of(making), event.at, MOST_NEEDS)
-            return [rows.need_of_secret(row) for row in needing]
+            return id_of(making) if len(kept) > 1 else None
 
-        return await self._database.write(work)
+        making = await self._database.write(work)
+        return [] if making is None else await self._needs(making, event.at)
+
+    async def _needs(self, making: bytes, now: datetime) -> Sequence[NeedOfSecret]:
+        """Beside whoever changes something meanwhile."""
+        found: list[NeedOfSecret] = []
+        for statement in (sql.NEEDS_UNTIL_ROTATED, sql.NEEDS_UNTIL_ENDED):
+            most = MOST_NEEDS - len(found)
+            found += await self._database.read(rows.need_of_secret, statement, making, now, most)
+        return found
 
 
 async def require_making(transaction: Transaction, made_with: set[bytes]) -> None:

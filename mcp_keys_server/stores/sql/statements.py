@@ -21,13 +21,31 @@ WHERE (made_with = $1 OR CAST($3 AS BOOLEAN) AND made_with IS NULL AND key_hash 
   AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2) AND (expires_at IS NULL OR expires_at > $2)
 LIMIT 1
 """
-NEEDS_OF_KEYS = """
-SELECT keys.key_id, CASE WHEN count(*) = count(ends_at) THEN max(ends_at) END
+# In the order of an index, because the first of very many are found at once so.
+NEEDS_UNTIL_ROTATED = """
+SELECT key_id, NULL
+FROM keys
+WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+  AND EXISTS (
+      SELECT 1 FROM secrets
+      WHERE secrets.key_id = keys.key_id AND ends_at IS NULL
+        AND (made_with <> $1 OR made_with IS NULL AND key_hash LIKE '$%')
+  )
+ORDER BY key_id
+LIMIT $3
+"""
+NEEDS_UNTIL_ENDED = """
+SELECT keys.key_id, max(ends_at)
 FROM secrets JOIN keys ON keys.key_id = secrets.key_id
-WHERE (made_with <> $1 OR made_with IS NULL AND key_hash LIKE '$%')
-  AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $2) AND (expires_at IS NULL OR expires_at > $2)
+WHERE ends_at > $2 AND (made_with <> $1 OR made_with IS NULL AND key_hash LIKE '$%')
+  AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)
+  AND NOT EXISTS (
+      SELECT 1 FROM secrets AS newest
+      WHERE newest.key_id = keys.key_id AND newest.ends_at IS NULL
+        AND (newest.made_with <> $1 OR newest.made_with IS NULL AND newest.key_hash LIKE '$%')
+  )
 GROUP BY keys.key_id
-ORDER BY count(*) = count(ends_at), keys.key_id
+ORDER BY keys.key_id
 LIMIT $3
 """
 REMOVE_SECRET = "DELETE FROM secrets WHERE prefix = $1"

@@ -98,6 +98,7 @@ FROM secrets JOIN keys ON keys.key_id = secrets.key_id
 WHERE made_with NOT IN ($2, $3, $4, $5)
   AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > $1) AND (expires_at IS NULL OR expires_at > $1)
 ORDER BY keys.key_id
+LIMIT 100
 """
 COUNT_LIVE_KEYS = """
 SELECT count(*)

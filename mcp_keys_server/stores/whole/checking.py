@@ -82,14 +82,12 @@ async def _damaged_rows(database: Snapshot) -> list[str]:
 
 
 async def _keys_without_checksum(database: Snapshot, clock: Clock) -> list[str]:
-    """Those whose checksum nobody can recognise, where anybody's can be recognised."""
+    """The first of those whose checksum nobody can recognise, where anybody's can be recognised."""
     found = await database.fetch(READ_META, CHECKSUM_SECRET)
     with suppress(UnusableDatabaseError):
         known = [id_of(secret) for secret in whole_checksum_secrets("it", bytes(found[0][0]) if found else None)]
         lost = await database.fetch(sql.LOST_CHECKSUMS, clock(), *(known * MOST_SECRETS)[:MOST_SECRETS])
-        return [
-            f"the checksum secret of {key_id} is not there, so that it opens nothing; rotate it" for (key_id,) in lost
-        ]
+        return [f"a checksum secret of {it} is not there, and what has it opens nothing; rotate it" for (it,) in lost]
     return []
 
 

@@ -12,7 +12,7 @@ import bcrypt
 import pytest
 
 from mcp_keys_server import ApiKey, Grant, KeyRecord, UnusableDatabaseError, UserRecord, open_key_ring
-from mcp_keys_server.core.key_hash import imported_bcrypt, imported_sha256
+from mcp_keys_server.core.checksum_secret_store import NeedOfSecret
 from mcp_keys_server.core.key_hasher import CHEAPEST_COST
 from mcp_keys_server.core.records import KnownSecret, Person
 from mcp_keys_server.setting_rules import is_root
@@ -22,6 +22,7 @@ from mcp_keys_server.stores.sqlite import file as sqlite_file
 from mcp_keys_server.stores.sqlite.connections import open_connections
 from tests.databases import SqliteDatabase
 from tests.mints import mint_of
+from tests.replacing import replace
 from tests.world import NOTHING_SPECIAL, World, open_world
 
 pytestmark = pytest.mark.anyio
@@ -429,27 +430,14 @@ async def test_a_database_of_the_first_schema_is_brought_up_to_date_and_its_keys
             assert record.use_count >= 7
             assert await world.ring.administration.list_users() == [UserRecord("ada", "ada@example.com", "Ada", noon)]
             assert world.sql("PRAGMA user_version") == [(7,)]
-            assert world.sql("SELECT made_with FROM secrets") == [(checksum_secret[32:],)]
     async with open_world(SqliteDatabase(path)) as world:
+        await replace(world.ring)
+        assert await world.ring.administration.forget_checksum_secrets() == [NeedOfSecret("key_0123456789abcdef", None)]
         principal = await world.ring.verifier.verify(key.reveal())
         asked = await world.ring.manager.create_unclaimed_key(principal, name="x", requested=NOTHING_SPECIAL)
         _, claimed = await world.ring.manager.claim_key(principal, key_id=asked.key_id, claimed_from=None)
         await world.ring.verifier.verify(claimed.reveal())
         assert await world.ring.sessions.principal(await world.ring.sessions.begin(principal)) == principal
-
-
-async def test_what_was_made_here_has_the_one_checksum_secret_and_what_was_imported_has_none(tmp_path: Path) -> None:
-    path, checksum_secret = tmp_path / "keys.db", with_digest(b"s" * 32)
-    make_first_schema(path, mint_of(checksum_secret).mint(), checksum_secret)
-    imported = {"imported": imported_bcrypt("$2b$12$..."), "hashed": imported_sha256("0" * 64)}
-    for prefix, key_hash in imported.items():
-        SqliteDatabase(path).sql(
-            "INSERT INTO secrets (prefix, key_id, key_hash, created_at) VALUES "
-            f"('{prefix}', 'key_0123456789abcdef', '{key_hash}', '2026-11-01T12:00:00.000000+00:00')"
-        )
-    sqlite_file.prepare(path)
-    made_with = SqliteDatabase(path).sql("SELECT made_with FROM secrets ORDER BY key_hash LIKE '$%', prefix")
-    assert made_with == [(None,), (None,), (checksum_secret[32:],)]
 
 
 async def test_a_database_that_is_not_there_is_made_only_where_it_may_be(tmp_path: Path) -> None:

@@ -1,5 +1,3 @@
--- With which checksum secret, by the digest with which that ends; NULL: it has no checksum, because it was imported.
+-- With which checksum secret, by the digest with which that ends; NULL: it has no checksum, because it was imported, or
+-- it is of a time, or of a server, that wrote none, and so has the oldest one.
 ALTER TABLE secrets ADD COLUMN made_with bytea;
-
-UPDATE secrets SET made_with = (SELECT substr(value, 33) FROM meta WHERE name = 'checksum_secret')
-WHERE key_hash LIKE '$2%';
