@@ -125,7 +125,7 @@ class _Keeper:
     @contextmanager
     def catching_signals(self) -> Iterator[None]:
         # All that the handlers do is to wake the loop below: what has to be done is done there, one thing at a time.
-        numbers = (*_PASSED_ON, signal.SIGCHLD)
+        numbers, keeper = (*_PASSED_ON, signal.SIGCHLD), os.getpid()
         before = {number: signal.signal(number, lambda *_: None) for number in numbers}
         signal.set_wakeup_fd(self._to_signals, warn_on_full_buffer=False)
         try:
@@ -133,7 +133,10 @@ class _Keeper:
         finally:
             signal.set_wakeup_fd(-1)
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # What is held back for a worker, until it has handlers of its own, would be dropped if it were ignored,
+                # as nohup has SIGHUP.
+                if os.getpid() == keeper or handler is not signal.SIG_IGN:
+                    signal.signal(number, handler)
 
     def run(self) -> Worker | None:
         while self._working or self._kill_at is None:

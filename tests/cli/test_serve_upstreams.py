@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -84,6 +84,15 @@ def test_sighup_without_a_file_ends_nothing(sqlite_database: Database) -> None:
         assert server.stop() == 0
 
 
+@pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN], ids=["as usual", "as nohup does it"])
+def started(request: pytest.FixtureRequest) -> Iterator[None]:
+    """How what is begun here heeds SIGHUP at first, which it inherits."""
+    before = signal.signal(signal.SIGHUP, request.param)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("started")
 def test_sighup_reaches_all_workers_and_those_that_come_after_them(sqlite_database: Database, tmp_path: Path) -> None:
     config = configuration(tmp_path, {"old": REMOTE})
     came = "SIGHUP: upstreams that came: tickets; went: old; changed: none"

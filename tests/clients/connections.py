@@ -12,6 +12,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
 
+SECONDS_TO_ANSWER = 30
+"""On a machine that is busy with other things."""
 LEGACY = "legacy"
 AUTO = "auto"
 MODERN = "2026-07-28"
@@ -35,7 +37,7 @@ async def over_http(
 
     headers = {"Authorization": f"Bearer {key}"}
     async with (
-        httpx2.AsyncClient(headers=headers, event_hooks={"response": [remember]}) as http,
+        httpx2.AsyncClient(headers=headers, event_hooks={"response": [remember]}, timeout=SECONDS_TO_ANSWER) as http,
         Client(streamable_http_client(url, http_client=http), mode=era, **more) as client,
     ):
         yield client

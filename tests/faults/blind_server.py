@@ -11,10 +11,10 @@ from mcp_keys_server.cli.program import main
 from mcp_keys_server.core.checksum_secrets import ChecksumSecrets
 
 
-async def _see_nothing(_: ChecksumSecrets) -> None:
-    pass
+async def _see_nothing(self: ChecksumSecrets) -> None:
+    self._known_at = self._clock()
 
 
 if __name__ == "__main__":
-    pytest.MonkeyPatch().setattr(ChecksumSecrets, "look", _see_nothing)
+    pytest.MonkeyPatch().setattr(ChecksumSecrets, "_learn", _see_nothing)
     sys.exit(main())
