@@ -243,7 +243,6 @@ async def test_a_copy_that_was_cut_short_is_left_alone_when_it_cannot_be_known_a
         for key in await ring.administration.list_keys():
             await ring.administration.revoke_key(key.key_id, reason=None)
         assert await ring.administration.forget_checksum_secrets() == []
-        assert len(list(ring.checksum_secrets)) == 3
         await ring.checksum_secrets.look()
         assert len(list(ring.checksum_secrets)) == 1
     before = everything(target)
