@@ -276,3 +276,10 @@ async def test_a_damaged_secret_that_was_only_announced_is_none(world: World) ->
     await replace(world.ring)
     await world.ring.verifier.verify(key.reveal())
     assert len(list(world.ring.checksum_secrets)) == 2
+
+
+async def test_a_ring_that_is_closed_looks_no_more(world: World) -> None:
+    async with open_key_ring(world.address, bcrypt_cost=CHEAPEST_COST, clock=world.clock) as ring:
+        await ring.checksum_secrets.look()
+    with pytest.raises(StoreUnavailableError, match="^the database is being closed$"):
+        await ring.checksum_secrets.look()
