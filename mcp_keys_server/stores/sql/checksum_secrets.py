@@ -137,7 +137,7 @@ async def require_making(transaction: Transaction, made_with: set[bytes]) -> Non
     Raises:
         ChecksumSecretReplacedError: It has another one.
     """
-    if made_with != {id_of((await _held(transaction)).in_use[0])}:
+    if made_with != {id_of((await _kept(transaction)).in_use[0])}:
         raise ChecksumSecretReplacedError
 
 
@@ -165,6 +165,10 @@ class _Kept:
 async def _held(transaction: Transaction) -> _Kept:
     """As they are to the end of the transaction: who changes them holds the ledger."""
     await transaction.hold_ledger()
+    return await _kept(transaction)
+
+
+async def _kept(transaction: Transaction) -> _Kept:
     return _Kept.of(await transaction.fetch(sql.READ_TWO_OF_META, CHECKSUM_SECRET, ANNOUNCED_SECRET))
 
 

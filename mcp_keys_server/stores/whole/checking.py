@@ -100,9 +100,9 @@ async def _contradictions(place: Place, database: Snapshot) -> list[str]:
         (ANNOUNCED_SECRET, check_announced_secret),
         (COPYING_FROM, partial(refuse_unfinished, place)),
     ):
-        values = await database.fetch(READ_META, entry)
+        rows = await database.fetch(READ_META, entry)
         try:
-            look(bytes(values[0][0]) if values else None)
+            look(bytes(rows[0][0]) if rows else None)
         except UnusableDatabaseError as error:
             found.append(str(error))
     return found

@@ -37,6 +37,7 @@ from mcp_keys_server.stores.postgres.url import PostgresUrl
 from mcp_keys_server.stores.sql.database import Transaction
 from tests.databases import PostgresDatabase, needs_postgres
 from tests.postgres_server import PostgresServer, a_postgres_server, needs_postgres_programs
+from tests.replacing import replace
 from tests.stores.changing import NOON, a_key, a_prefix, add, deciding, holdings_of
 from tests.world import World, prefix_of
 
@@ -629,3 +630,28 @@ async def test_what_a_process_holds_that_stands_still_is_let_go_of(
     with pytest.raises(StoreUnavailableError):
         await standing_still
     await stack.aclose()
+
+
+WAITING_FOR_LEDGER = """
+SELECT 1 FROM pg_locks
+WHERE locktype = 'advisory' AND NOT granted AND classid::bigint = (hashtext(current_schema())::bigint & 4294967295)
+"""
+
+
+async def test_a_checksum_secret_is_not_forgotten_while_a_key_is_made_with_it(world: World) -> None:
+    """Whoever makes one holds the ledger, and whoever forgets looks at what is needed when it is free."""
+    (record, key), administration = await world.key(), world.ring.administration
+    await replace(world.ring)
+    async with another_hand(postgres_of(world)) as hand:
+        await hand.execute("UPDATE secrets SET ends_at = $1", world.clock())
+        async with hand.transaction():
+            await hand.fetch(sql.HOLD_LEDGER)
+            await hand.execute("UPDATE secrets SET ends_at = NULL")
+            forgetting = asyncio.ensure_future(administration.forget_checksum_secrets())
+            while not await hand.fetch(WAITING_FOR_LEDGER):
+                assert not forgetting.done()
+                await asyncio.sleep(0)
+        assert [need.key_id for need in await forgetting] == [record.key_id]
+    await world.ring.verifier.verify(key.reveal())
+    await world.ring.checksum_secrets.look()
+    assert len(list(world.ring.checksum_secrets)) == 2
